@@ -1,0 +1,104 @@
+"""The machine: accelerator, cores, memory, threads, time since the process began. torch is imported only where needed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import time
+from typing import TYPE_CHECKING, Any
+
+from lamina.core.errors import SettingError
+
+if TYPE_CHECKING:
+    import torch
+
+_IMPORTED = time.time()
+
+
+def cores() -> int:
+    """Processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory() -> int:
+    """Bytes of main memory, or the limit of the control group when that is less; 0 when unknown."""
+    total = 0
+    with contextlib.suppress(ValueError, OSError, AttributeError):
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError), open(path, encoding="ascii") as file:
+            total = min(total or 1 << 62, int(file.read()))
+    return total
+
+
+def process_age() -> float:
+    """Seconds since this process began (on Linux from /proc; elsewhere since Lamina was imported)."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        with open("/proc/self/stat", encoding="ascii", errors="replace") as file:
+            ticks = int(file.read().rpartition(")")[2].split()[19])
+        with open("/proc/uptime", encoding="ascii") as file:
+            return max(0.0, float(file.read().split()[0]) - ticks / os.sysconf("SC_CLK_TCK"))
+    return time.time() - _IMPORTED
+
+
+def choose(wanted: str = "auto") -> torch.device:
+    """A device by name: auto (the accelerator if there is one), cpu, cuda, cuda:1, mps. Raises SettingError."""
+    import torch
+
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if wanted == "auto":
+        return torch.device(accelerator.type) if accelerator else torch.device("cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise SettingError(f"device must be auto, cpu, cuda or mps, not '{wanted}'.") from None
+    if device.type != "cpu" and (accelerator is None or accelerator.type != device.type):
+        raise SettingError(
+            f"device '{wanted}' is not there; this machine has {accelerator.type if accelerator else 'only cpu'}."
+        )
+    return device
+
+
+def machine() -> dict[str, Any]:
+    """What a result depends on: versions, processor, cores, threads, accelerator."""
+    import torch
+
+    from lamina import __version__
+
+    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "lamina": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": cores(),
+        "threads": torch.get_num_threads(),
+        "memory_gib": round(memory() / 2**30, 1),
+        "accelerator": accelerator,
+    }
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def keep_freed_memory() -> bool:
+    """Let the C allocator keep freed memory instead of returning it to the system; True when it could be set.
+
+    Each training step frees and takes the same large blocks, and every fresh page costs a fault.
+    """
+    if platform.system() != "Linux":
+        return False
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+        return bool(libc.mallopt(M_MMAP_MAX, 0)) and bool(libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+    return False
