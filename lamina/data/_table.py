@@ -1,0 +1,200 @@
+"""Table: named, typed columns of equal length, their split, and where they came from.
+
+Every source reads into a Table and everything behind it sees only Tables. A Field is a column without its values: it is
+saved with a trained net, and `Table.conform(fields)` codes new data exactly as the training data was coded.
+
+kind        values of the column                                        missing
+image       Pictures (rows), uint8 once packed                          never: a bad file is left out and listed in `bad`
+number      float64 (rows,)                                             NaN
+date        float64 (rows,) seconds since 1970-01-01                    NaN
+label       int64 (rows,) position in field.classes                     -1
+labels      uint8 (rows, classes), 1 where the label holds              never: an empty list is no label
+text        object (rows,) of str                                       ""
+identifier  object (rows,) of str; kept for naming rows, never learned  ""
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lamina.core.errors import DataError, unknown
+from lamina.data._pictures import Pictures
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+SPLITS = ("train", "validation", "test")
+INPUT_KINDS = ("image", "number", "label", "date")
+
+
+@dataclass(frozen=True)
+class Field:
+    """What a column is, without its values."""
+
+    name: str
+    kind: str
+    classes: tuple[str, ...] = ()
+    """names of a label or labels column, in the order of their codes"""
+    shape: tuple[int, ...] = ()
+    """image: (channels, height, width) in which the net sees it; () until chosen"""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A field and its values, one per row."""
+
+    field: Field
+    values: Any
+
+    def take(self, rows: np.ndarray) -> Column:
+        """The column at these rows."""
+        values = self.values.take(rows) if isinstance(self.values, Pictures) else self.values[rows]
+        return Column(self.field, values)
+
+    def missing(self) -> np.ndarray:
+        """bool (rows,): where there is no value."""
+        if self.field.kind in ("number", "date"):
+            return np.isnan(self.values)
+        if self.field.kind == "label":
+            return self.values < 0
+        if self.field.kind in ("text", "identifier"):
+            return self.values == ""
+        return np.zeros(len(self.values), bool)
+
+
+@dataclass(frozen=True)
+class Bad:
+    """Something in the data that was left out: where it stands (file or row) and what is wrong with it."""
+
+    where: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How to read; every source takes one."""
+
+    target: str | None = None
+    """column to be learned; of a folder the class"""
+    ignore: tuple[str, ...] = ()
+    """columns to leave out"""
+    query: str | None = None
+    """SQL that selects the rows of an SQLite file"""
+    sheet: str | None = None
+    """sheet of an Excel file; the first one when not given"""
+    kinds: dict[str, str] = field(default_factory=dict)
+    """column -> kind, instead of the kind that would be found"""
+    only: tuple[str, ...] = ()
+    """columns to read; all of them when empty"""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of equal length with a split; never changed in place (see `with_`)."""
+
+    columns: dict[str, Column]
+    source: str
+    """path or description of where it came from"""
+    reader: str
+    """the file of lamina/data that read it"""
+    names: np.ndarray
+    """object (rows,): what a person calls the row: a file name, or "row 12" """
+    target: str | None = None
+    split: np.ndarray | None = None
+    """int8 (rows,): 0 train, 1 validation, 2 test; None when the data brings none"""
+    split_rule: str = ""
+    licence: str = "not stated"
+    notes: tuple[str, ...] = ()
+    """what the reader found out or decided, one sentence each"""
+    bad: tuple[Bad, ...] = ()
+    tried: int = 0
+    """rows or files looked at, the bad ones included"""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, name: str) -> Column:
+        if name not in self.columns:
+            raise unknown(f"column in {self.source}", name, self.columns)
+        return self.columns[name]
+
+    def with_(self, **changes: Any) -> Table:
+        """A table with some attributes replaced."""
+        return dataclasses.replace(self, **changes)
+
+    def with_column(self, column: Column) -> Table:
+        """A table with one column added or replaced."""
+        return self.with_(columns={**self.columns, column.field.name: column})
+
+    def noted(self, *sentences: str) -> Table:
+        """A table with more notes."""
+        return self.with_(notes=self.notes + sentences)
+
+    def take(self, rows: np.ndarray) -> Table:
+        """The table at these rows (integer positions or a bool mask)."""
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+        columns = {name: column.take(rows) for name, column in self.columns.items()}
+        split = None if self.split is None else self.split[rows]
+        return self.with_(columns=columns, names=self.names[rows], split=split)
+
+    def rows(self, split: int) -> np.ndarray:
+        """int64: positions of the rows of a split, in order."""
+        if self.split is None:
+            raise DataError(f"{self.source} is not split yet.")
+        return np.flatnonzero(self.split == split)
+
+    @property
+    def inputs(self) -> list[Field]:
+        """Fields a net can learn from: all but the target, of a kind in INPUT_KINDS."""
+        return [c.field for n, c in self.columns.items() if n != self.target and c.field.kind in INPUT_KINDS]
+
+    def conform(self, fields: Sequence[Field]) -> Table:
+        """Code the columns as `fields` (saved with a net) say: same classes, same order, same picture shape.
+
+        A category that training never saw becomes missing (-1). Raises DataError naming the missing column.
+        """
+        columns = dict(self.columns)
+        for wanted in fields:
+            if wanted.name not in columns:
+                raise unknown(f"column in {self.source} that the net needs:", wanted.name, columns)
+            columns[wanted.name] = _recode(columns[wanted.name], wanted, self.source)
+        return self.with_(columns=columns)
+
+    def fingerprint(self) -> str:
+        """sha256 over kinds, split and values: tells whether two tables are the same data."""
+        digest = hashlib.sha256()
+        for name in sorted(self.columns):
+            column = self.columns[name]
+            digest.update(f"{name}:{column.field.kind}:{column.field.classes}".encode())
+            if isinstance(column.values, Pictures):
+                digest.update(column.values.fingerprint().encode())
+            elif column.values.dtype == object:
+                digest.update("\x00".join(column.values.tolist()).encode("utf-8", "surrogatepass"))
+            else:
+                digest.update(np.ascontiguousarray(column.values).tobytes())
+        digest.update(b"" if self.split is None else self.split.tobytes())
+        return digest.hexdigest()
+
+
+def _recode(column: Column, wanted: Field, source: str) -> Column:
+    found = column.field
+    if found.kind != wanted.kind:
+        raise DataError(
+            f"column '{found.name}' in {source} holds {found.kind} values, but the net learned {wanted.kind} values."
+        )
+    if found.kind == "label":
+        code = {name: i for i, name in enumerate(wanted.classes)}
+        codes = np.array([code.get(name, -1) for name in found.classes] + [-1], np.int64)
+        return Column(wanted, codes[column.values])
+    if found.kind == "labels":
+        position = {name: i for i, name in enumerate(found.classes)}
+        values = np.zeros((len(column.values), len(wanted.classes)), np.uint8)
+        for i, name in enumerate(wanted.classes):
+            if name in position:
+                values[:, i] = column.values[:, position[name]]
+        return Column(wanted, values)
+    return Column(wanted, column.values)

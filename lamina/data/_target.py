@@ -1,0 +1,204 @@
+"""What is to be learned: the target column found, typed for the task, checked; rows without it left out; the split made."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lamina.core.errors import DataError
+from lamina.data import _columns
+from lamina.data._pictures import Pictures
+from lamina.data._table import SPLITS, TEST, TRAIN, VALIDATION, Table
+
+USUAL = ("target", "label", "class", "y", "outcome", "response")
+BAD_SHARE = 0.1  # of the files or rows; over it training stops
+SMALL = 2_000  # rows; below it a fifth is the test split, from it on a tenth
+FEW = 20  # whole numbers of fewer values, each in ten rows or more, are labels
+
+
+def with_target(table: Table, target: str | None, task: str | None = None) -> Table:
+    """The table with its target chosen, typed, checked and every row of it known.
+
+    Raises DataError for a target that is missing (nearest name), constant, all missing or an identifier.
+    """
+    if len(table.bad) > BAD_SHARE * max(1, table.tried):
+        first = table.bad[0]
+        raise DataError(
+            f"{len(table.bad)} of {table.tried} files or rows of {table.source} are bad, more than {BAD_SHARE:.0%}; "
+            f"the first: {first.where}: {first.why}; mend or remove them."
+        )
+    if target:
+        table = table.with_(target=table[target].field.name)
+    elif table.target is None:
+        table = _guess(table)
+    column = table[table.target or ""]
+    if column.field.kind == "identifier" and task is None:
+        raise DataError(
+            f"column '{column.field.name}' of {table.source} is an identifier: every row has its own; choose another --target."
+        )
+    known = ~column.missing()
+    if not known.any():
+        raise DataError(
+            f"target column '{column.field.name}' of {table.source} has no value in any row; choose another --target."
+        )
+    if not known.all():
+        table = table.take(known).noted(f"{int((~known).sum())} rows without a {column.field.name} are left out.")
+    return _checked(_typed(table, task))
+
+
+def _guess(table: Table) -> Table:
+    by_lower = {name.lower(): name for name in table.columns}
+    named = next((by_lower[n] for n in USUAL if n in by_lower), None)
+    can = [n for n, c in table.columns.items() if c.field.kind in ("label", "labels", "number")]
+    if named is None and (not can or all(c.field.kind == "image" for c in table.columns.values())):
+        raise DataError(
+            f"{table.source} has nothing to learn: no class folders and no target column; name one with --target."
+        )
+    chosen = named or can[-1]
+    why = "by its name" if named else "the last column that can be learned; --target names another"
+    return table.with_(target=chosen).noted(f"Target: {chosen} ({why}).")
+
+
+def _typed(table: Table, task: str | None) -> Table:
+    """Whole numbers of few values are labels; --task decides otherwise."""
+    column = table[table.target or ""]
+    values = column.values
+    if task == "regress":
+        return table.with_column(_columns.as_number(column))
+    if column.field.kind == "number":
+        whole = bool((values == np.round(values)).all())
+        distinct = len(np.unique(values))
+        if task == "classify" or (whole and distinct <= FEW and len(values) >= 10 * distinct):
+            table = table.with_column(_columns.as_label(column))
+            if task is None:
+                table = table.noted(
+                    f"{column.field.name} holds {distinct} whole numbers: learned as labels (--task regress otherwise)."
+                )
+    elif column.field.kind in ("identifier", "text", "date"):
+        table = table.with_column(_columns.as_label(column))
+    return table
+
+
+def _checked(table: Table) -> Table:
+    column = table[table.target or ""]
+    field, where = column.field, table.source
+    if len(table) == 1:
+        raise DataError(f"{where} has 1 row ({table.names[0]}); learning needs at least 10.")
+    if field.kind == "number":
+        if np.ptp(column.values) == 0:
+            raise DataError(
+                f"target column '{field.name}' of {where} is always {column.values[0]:g}; there is nothing to learn."
+            )
+    elif field.kind == "label":
+        _check_classes(table)
+    elif field.kind == "labels" and (np.ptp(column.values, axis=0) == 0).all():
+        raise DataError(
+            f"target column '{field.name}' of {where} holds the same labels in every row; there is nothing to learn."
+        )
+    if len(table) < 10:
+        raise DataError(f"{where} has {len(table)} rows; learning needs at least 10.")
+    return table
+
+
+def _check_classes(table: Table) -> None:
+    column = table[table.target or ""]
+    field, where = column.field, table.source
+    count = np.bincount(column.values, minlength=len(field.classes))
+    used = np.flatnonzero(count)
+    thing = "picture" if any(isinstance(c.values, Pictures) for c in table.columns.values()) else "row"
+    if len(used) == 1:
+        raise DataError(
+            f"{where} has one class ('{field.classes[used[0]]}'); learning to tell apart needs two or more."
+        )
+    if len(used) > 0.5 * len(table) and len(table) >= 10:
+        raise DataError(
+            f"target column '{field.name}' of {where} has {len(used)} values in {len(table)} rows: an identifier or free text, "
+            "not a class; choose another --target."
+        )
+    for code in used:
+        if count[code] == 1:
+            row = table.names[int(np.flatnonzero(column.values == code)[0])]
+            raise DataError(
+                f"class '{field.classes[code]}' of {where} has one {thing} ({row}); add more, or remove it."
+            )
+    if table.split is not None and (table.split == TRAIN).any():
+        _check_split_classes(table)
+
+
+def _check_split_classes(table: Table) -> None:
+    column = table[table.target or ""]
+    learned = set(column.values[table.rows(TRAIN)].tolist())
+    for split in (VALIDATION, TEST):
+        rows = table.rows(split)
+        new = [i for i in rows if column.values[i] not in learned]
+        if new:
+            name = column.field.classes[int(column.values[new[0]])]
+            raise DataError(
+                f"class '{name}' is in the {SPLITS[split]} split of {table.source} ({table.names[new[0]]}) but not in train; "
+                "add training rows of it, or remove it."
+            )
+
+
+def divided(table: Table, seed: int = 0) -> Table:
+    """The table with train, validation and test rows: those it brings, the rest drawn by (seed), classes evenly.
+
+    Rows whose pictures are bit-equal stay on the same side. A split that comes with the data is never changed; what it
+    lacks is taken from train.
+    """
+    rows = np.arange(len(table))
+    split = np.zeros(len(table), np.int8) if table.split is None else table.split.copy()
+    has = [bool((split == s).any()) for s in range(3)]
+    if table.split is not None and all(has):
+        return table.with_(split_rule=table.split_rule or "the split that comes with the data")
+    if table.split is not None and not has[TRAIN]:
+        raise DataError(f"{table.source} has no train rows; the split column or folders name only others.")
+    share = 0.2 if len(table) < SMALL else 0.1
+    parts, random = [], np.random.default_rng([seed, 7])
+    if not has[TEST]:
+        _draw(table, split, TEST, share, random)
+        parts.append(f"{share:.0%} test")
+    if not has[VALIDATION]:
+        _draw(table, split, VALIDATION, share if share < 0.2 else 0.16, random)
+        parts.append("validation")
+    brought = " the data's own, and" if table.split is not None else ""
+    given = f"{brought} {' and '.join(parts)} drawn from the {'train rows' if brought else 'rows'}, classes evenly, seed {seed}"
+    assert len(rows) == len(split)
+    return table.with_(split=split, split_rule=given.strip())
+
+
+def _draw(table: Table, split: np.ndarray, part: int, share: float, random: np.random.Generator) -> None:
+    """Move `share` of all rows (at least one) from train to `part`, groups of equal pictures together."""
+    free = np.flatnonzero(split == TRAIN)
+    wanted = max(1, round(share * len(table)))
+    wanted = min(wanted, max(1, len(free) // 3))
+    group = _groups(table)
+    column = table[table.target or ""]
+    code = column.values if column.field.kind == "label" else np.zeros(len(table), np.int64)
+    order = random.permutation(free)
+    key = np.empty(len(table))  # rank within the class, spread evenly over classes
+    for c in np.unique(code[free]):
+        own = order[code[order] == c]
+        key[own] = (np.arange(len(own)) + random.random()) / len(own)
+    ranked = order[np.argsort(key[order], kind="stable")]
+    left = dict(zip(*np.unique(code[free], return_counts=True), strict=True))
+    taken = 0
+    for row in ranked:
+        same = group.get(row, np.array([row]))
+        if taken >= wanted or split[row] != TRAIN or left[code[row]] <= len(same):
+            continue
+        moved = same[split[same] == TRAIN]
+        split[moved] = part
+        left[code[row]] -= len(moved)
+        taken += len(moved)
+
+
+def _groups(table: Table) -> dict[int, np.ndarray]:
+    """row -> all rows with the same picture, where there are two or more."""
+    for column in table.columns.values():
+        if isinstance(column.values, Pictures):
+            _, place, count = np.unique(column.values.hashes(), return_inverse=True, return_counts=True)
+            groups: dict[int, np.ndarray] = {}
+            for g in np.flatnonzero(count > 1):
+                same = np.flatnonzero(place == g)
+                groups.update({int(row): same for row in same})
+            return groups
+    return {}

@@ -1,0 +1,46 @@
+"""sniff: find the source that can read what a person brings. A new source is one new file with `claims` and `read`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lamina.core import catalog
+from lamina.core.errors import DataError, unknown
+from lamina.data._table import Reading, Table
+
+NO_SOURCES = ("sniff",)
+
+
+def open(source: Any = "digits", reading: Reading | None = None) -> Table:
+    """Read a path or a Python object as a Table, by the first source that claims it.
+
+    Raises DataError when nothing is there (nearest name in the folder) or no source reads it.
+    """
+    found = Path(source).expanduser() if isinstance(source, str) else source
+    for name in catalog.names("data"):
+        if name in NO_SOURCES:
+            continue
+        module = catalog.find("data", name)
+        if module.claims(found):
+            return module.read(found, reading or Reading())
+    if isinstance(found, Path) and not found.exists():
+        raise _missing(found)
+    if isinstance(found, Path) and found.is_dir():
+        inside = next(found.iterdir(), None)
+        what = "is empty" if inside is None else "holds no pictures, tables or arrays that Lamina can read"
+        raise DataError(f"{found} {what}; bring class folders of pictures, or a table (lamina list data).")
+    what = f"{found}" if isinstance(found, Path) else f"an object of type {type(found).__name__}"
+    raise DataError(
+        f"no source reads {what}; there is: {', '.join(n for n in catalog.names('data') if n not in NO_SOURCES)}."
+    )
+
+
+def _missing(path: Path) -> DataError:
+    parent = path.parent
+    if not parent.is_dir():
+        return DataError(f"no such folder: {parent}; check the path {path}.")
+    near = str(
+        unknown("file or folder", path.name, sorted(p.name for p in parent.iterdir() if not p.name.startswith(".")))
+    )
+    return DataError(f"no such path: {path}; {near.partition('; ')[2]}")
