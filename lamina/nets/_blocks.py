@@ -1,0 +1,199 @@
+"""Pieces that three or more nets share, chosen by name: activations, normalisations, pooling, initialisations.
+
+Letters: B batch, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from lamina.core.errors import unknown
+
+
+class _StepFunction(torch.autograd.Function):
+    """Heaviside forward; backward the gradient of a hard tanh (straight-through, Bengio 2013, arXiv:1308.3432)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(x)
+        return (x >= 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        return grad * (x.abs() <= 1)
+
+
+class Step(nn.Module):
+    """1 where x >= 0, else 0 (Rosenblatt 1958), with a straight-through gradient."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _StepFunction.apply(x)  # type: ignore[return-value]
+
+
+class ScaledTanh(nn.Module):
+    """1.7159 tanh(2/3 x) (LeCun 1989): f(1) = 1, f(-1) = -1, most curved at +-1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 1.7159 * torch.tanh(x * (2 / 3))
+
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "step": Step,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "scaled_tanh": ScaledTanh,
+    "relu": nn.ReLU,
+    "leaky_relu": lambda: nn.LeakyReLU(0.01),
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "none": nn.Identity,
+}
+
+
+def activation(name: str) -> nn.Module:
+    """An activation by name. Raises NameUnknown with the nearest name."""
+    if name not in ACTIVATIONS:
+        raise unknown("activation", name, ACTIVATIONS)
+    return ACTIVATIONS[name]()
+
+
+class BatchRenorm(nn.Module):
+    """Batch renormalisation of (B, C, ...) over B and space (Ioffe 2017, arXiv:1702.03275, algorithm 1).
+
+    Training uses batch statistics corrected towards the running ones by r and d, which open from (1, 0) to
+    (<= 3, <= 5) over the first `opening` batches.
+    """
+
+    running_mean: Tensor
+    running_std: Tensor
+    batches: Tensor
+
+    def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.01, opening: int = 1000) -> None:
+        super().__init__()
+        self.eps, self.momentum, self.opening = eps, momentum, opening
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_std", torch.ones(channels))
+        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = (1, -1) + (1,) * (x.dim() - 2)
+        if self.training:
+            axes = [0, *range(2, x.dim())]
+            mean = x.mean(axes)
+            std = (x.var(axes, unbiased=False) + self.eps).sqrt()
+            opened = (self.batches / self.opening).clamp(max=1.0)
+            r_max, d_max = 1 + 2 * opened, 5 * opened
+            r = torch.minimum(torch.maximum(std.detach() / self.running_std, 1 / r_max), r_max)
+            d = torch.minimum(torch.maximum((mean.detach() - self.running_mean) / self.running_std, -d_max), d_max)
+            with torch.no_grad():
+                self.running_mean.lerp_(mean, self.momentum)
+                self.running_std.lerp_(std, self.momentum)
+                self.batches += 1
+            x = (x - mean.view(shape)) / std.view(shape) * r.view(shape) + d.view(shape)
+        else:
+            x = (x - self.running_mean.view(shape)) / self.running_std.view(shape)
+        return x * self.weight.view(shape) + self.bias.view(shape)
+
+
+class ChannelNorm(nn.GroupNorm):
+    """Layer normalisation of (B, C, ...): over all channels and positions of one example (Ba 2016, arXiv:1607.06450)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(1, channels)
+
+
+NORMS = ("batch", "layer", "instance", "group", "weight", "batch_renorm", "none")
+
+
+def norm(name: str, channels: int, dims: int = 2) -> nn.Module:
+    """A normalisation of (B, channels, ...) by name; `dims` counts the axes of space (0 for vectors, 2 for pictures).
+
+    "weight" normalises weights, not values: `weighted` applies it and this returns an identity.
+    """
+    if name not in NORMS:
+        raise unknown("normalisation", name, NORMS)
+    if name == "batch":
+        return nn.BatchNorm2d(channels) if dims == 2 else nn.BatchNorm1d(channels)
+    if name == "group":
+        return nn.GroupNorm(math.gcd(32, channels), channels)
+    if name == "instance":
+        return nn.GroupNorm(channels, channels)  # over the positions of one channel; same as InstanceNorm with weights
+    return {"layer": ChannelNorm, "batch_renorm": BatchRenorm}.get(name, lambda _: nn.Identity())(channels)
+
+
+def weighted(layer: nn.Module, norm_name: str) -> nn.Module:
+    """The layer, its weight split into length and direction when norm_name is "weight" (Salimans 2016)."""
+    return weight_norm(layer) if norm_name == "weight" else layer
+
+
+POOLS = ("max", "average")
+
+
+def pool(name: str, size: int = 2, stride: int | None = None, padding: int = 0) -> nn.Module:
+    """Pooling over windows of size x size, by name."""
+    if name not in POOLS:
+        raise unknown("pooling", name, POOLS)
+    return (nn.MaxPool2d if name == "max" else nn.AvgPool2d)(size, stride, padding)
+
+
+INITS = ("he", "glorot", "lecun", "orthogonal", "normal")
+
+
+def initialise(net: nn.Module, name: str, gain: float = 1.0) -> None:
+    """Draw the weights of every linear and convolution layer anew; biases become 0.
+
+    he: He 2015 (fan out, ReLU); glorot: Glorot 2010; lecun: variance 1 / fan in; orthogonal: Saxe 2013; normal: std 0.01.
+    """
+    if name not in INITS:
+        raise unknown("initialisation", name, INITS)
+    draw: dict[str, Callable[[Tensor], Tensor]] = {
+        "he": lambda w: nn.init.kaiming_normal_(w, mode="fan_out", nonlinearity="relu").mul_(gain),
+        "glorot": lambda w: nn.init.xavier_uniform_(w, gain),
+        "lecun": lambda w: nn.init.normal_(w, std=gain / math.sqrt(w[0].numel())),
+        "orthogonal": lambda w: nn.init.orthogonal_(w, gain),
+        "normal": lambda w: nn.init.normal_(w, std=0.01 * gain),
+    }
+    for module in net.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            with torch.no_grad():
+                draw[name](module.weight)
+                if module.bias is not None:
+                    module.bias.zero_()
+
+
+class Features(nn.Sequential):
+    """g of a net: layers that end in `width` channels, (B, width) or (B, width, H, W); other nets build on it."""
+
+    def __init__(self, *layers: nn.Module, width: int) -> None:
+        super().__init__(*layers)
+        self.width = width
+
+
+class Standardize(nn.Module):
+    """(x - mean) / std per channel: the input's normalisation as a part of the net, fitted once on training data."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("std", torch.ones(channels))
+
+    def fit(self, mean: Tensor, std: Tensor) -> None:
+        """Set the statistics; a channel that does not vary is only centred."""
+        self.mean.copy_(mean)
+        self.std.copy_(torch.where(std > 1e-6, std, 1.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = (1, -1) + (1,) * (x.dim() - 2)
+        return (x - self.mean.view(shape)) / self.std.view(shape)
