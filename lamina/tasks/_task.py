@@ -1,0 +1,88 @@
+"""Task: one question that can be asked of data. The engine knows nothing else of what is learned.
+
+A task is built from the target's Field and plain options (JSON), both saved with the net, so that a trained net scores and
+answers exactly as it did when it was trained.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from lamina.core.errors import SettingError
+from lamina.data._table import Field, Table
+
+Batch = dict[str, Tensor]
+
+
+class Task:
+    """What every task gives; a new one overrides what differs."""
+
+    better: str = "accuracy"
+    """the number of `finish` that chooses the best net"""
+    lower_is_better: bool = False
+    phases: ClassVar[tuple[str, ...]] = ("all",)
+    """submodules that take turns in learning; "all" is the whole net"""
+    target_kind: ClassVar[tuple[str, ...]] = ()
+    """kinds of column it learns"""
+    net: ClassVar[dict[str, str]] = {}
+    """default net per kind of input: image, row (numbers and categories), both"""
+
+    def __init__(self, target: Field, options: dict[str, Any]) -> None:
+        self.target, self.options = target, options
+
+    @classmethod
+    def choose(cls, table: Table) -> dict[str, Any]:
+        """Options found in the training rows of the table: class weights, scale of the target."""
+        return {}
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that the net must give per row."""
+        raise NotImplementedError
+
+    @property
+    def chooses(self) -> str:
+        """The number on the validation rows that chooses the best net: `better`, or "loss" where that is steadier."""
+        return self.options.get("choose") or self.better
+
+    def prepare(self, batch: Batch, training: bool) -> Batch:
+        """Turn stored values into what the net takes: pictures of 0 to 255 -> float in [0, 1]."""
+        return {**batch, "image": batch["image"].float() / 255} if "image" in batch else batch
+
+    def loss(self, net: nn.Module, batch: Batch, phase: str = "all") -> Tensor:
+        """Mean loss over the rows of a prepared batch."""
+        raise NotImplementedError
+
+    def score(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Statistics per row of a prepared batch; `finish` turns those of all rows into numbers."""
+        raise NotImplementedError
+
+    def finish(self, rows: dict[str, np.ndarray]) -> dict[str, float]:
+        """Numbers from the statistics of all rows."""
+        raise NotImplementedError
+
+    def interval(self, rows: dict[str, np.ndarray], name: str, seed: int = 0) -> tuple[float, float]:
+        """95 % interval of one of these numbers."""
+        raise NotImplementedError
+
+    def answer(self, net: nn.Module, batch: Batch) -> list[Any]:
+        """One answer (core.answers) per row of a prepared batch."""
+        raise NotImplementedError
+
+    def loss_at_start(self) -> float | None:
+        """Loss of a net that knows nothing (ln(classes)); None when there is no such rule."""
+        return None
+
+
+def inputs(net: nn.Module, batch: Batch) -> list[Tensor | None]:
+    """What the net takes from the batch, in the order of its TAKES; a picture serves as numbers, pixel by pixel."""
+    takes = sys.modules[type(net).__module__].TAKES
+    if takes == ("numbers", "categories") and "image" in batch:
+        return [batch["image"].flatten(1), None]
+    if "image" in takes and "image" not in batch:
+        raise SettingError("this net takes pictures and the data has none; try --net mlp.")
+    return [batch.get(name) for name in takes]

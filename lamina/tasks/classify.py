@@ -1,0 +1,103 @@
+"""classify: which label, or which labels, does a row have?"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lamina.core.answers import Labels
+from lamina.data._table import TRAIN, Field, Table
+from lamina.measures import labels, several_labels
+from lamina.tasks._task import Batch, Task, inputs
+
+RARE = 0.1  # a class under this share of an even one asks for weights
+
+
+class Classify(Task):
+    """One label (target kind label) or several (target kind labels) per row.
+
+    options: "weights", a list of one loss weight per class, or None; "smoothing" in [0, 1): share of the target that is spread
+    over all classes (Szegedy 2016, eq. 9); "mirror": pictures are answered from both mirrorings.
+    """
+
+    target_kind = ("label", "labels")
+    net: ClassVar[dict[str, str]] = {"image": "resnet", "row": "mlp", "both": "join"}
+
+    def __init__(self, target: Field, options: dict[str, Any]) -> None:
+        super().__init__(target, options)
+        self.several = target.kind == "labels"
+        self.measure = several_labels if self.several else labels
+        self.better = "micro_f1" if self.several else "balanced_accuracy" if options.get("weights") else "accuracy"
+        self._weights: Tensor | None = None
+
+    @classmethod
+    def choose(cls, table: Table) -> dict[str, Any]:
+        """Class weights (balanced, mean 1 over rows) when a class is rarer than RARE of an even share."""
+        column = table[table.target or ""].take(table.rows(TRAIN))
+        if column.field.kind == "labels":
+            return {"weights": None}
+        count = np.bincount(column.values, minlength=len(column.field.classes))
+        if count.min() >= RARE * count.mean():
+            return {"weights": None}
+        weights = count.sum() / (len(count) * np.maximum(count, 1))
+        return {"weights": [round(float(w), 6) for w in np.sqrt(weights)]}
+
+    @property
+    def outputs(self) -> int:
+        return len(self.target.classes)
+
+    def loss(self, net: nn.Module, batch: Batch, phase: str = "all") -> Tensor:
+        logits, target = net(*inputs(net, batch)), batch["target"]
+        if logits.dim() == 3:  # every member learns by its own loss
+            target = target.repeat_interleave(logits.shape[1], 0)
+            logits = logits.flatten(0, 1)
+        if self.several:
+            return F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype))
+        weights = self.options.get("weights")
+        if weights and (self._weights is None or self._weights.device != logits.device):
+            self._weights = torch.tensor(weights, dtype=logits.dtype, device=logits.device)
+        smoothing = self.options.get("smoothing", 0.0)
+        return F.cross_entropy(logits, target, self._weights, label_smoothing=smoothing, reduction="none").mean()
+
+    def _probabilities(self, net: nn.Module, batch: Batch) -> Tensor:
+        """(rows, classes); the mean over members, and over both mirrorings where options["mirror"] says so."""
+        logits = net(*inputs(net, batch)).float()
+        probabilities = logits.sigmoid() if self.several else logits.softmax(-1)
+        if logits.dim() == 3:
+            probabilities = probabilities.mean(1)
+        if self.options.get("mirror") and "image" in batch:
+            mirrored = net(*inputs(net, {**batch, "image": batch["image"].flip(3)})).float()
+            probabilities = (probabilities + (mirrored.sigmoid() if self.several else mirrored.softmax(-1))) / 2
+        return probabilities
+
+    def score(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        probabilities, target = self._probabilities(net, batch), batch["target"]
+        likely = probabilities.clamp(1e-7, 1 - 1e-7)
+        if self.several:
+            loss = F.binary_cross_entropy(likely, target.float(), reduction="none").mean(1)
+        else:
+            loss = F.nll_loss(likely.log(), target, reduction="none")
+        return {"probabilities": probabilities, "target": target, "loss": loss}
+
+    def finish(self, rows: dict[str, np.ndarray]) -> dict[str, float]:
+        return self.measure.finish(rows)
+
+    def interval(self, rows: dict[str, np.ndarray], name: str, seed: int = 0) -> tuple[float, float]:
+        return self.measure.interval(rows, name, seed)
+
+    def answer(self, net: nn.Module, batch: Batch) -> list[Labels]:
+        return [self._labels(p) for p in self._probabilities(net, batch).cpu().numpy()]
+
+    def _labels(self, probabilities: np.ndarray) -> Labels:
+        order = np.argsort(-probabilities, kind="stable")
+        named = {self.target.classes[i]: float(probabilities[i]) for i in order}
+        if self.several:
+            return Labels(named, tuple(n for n, p in named.items() if p >= several_labels.THRESHOLD))
+        return Labels(named, (self.target.classes[order[0]],))
+
+    def loss_at_start(self) -> float | None:
+        return float(np.log(2 if self.several else self.outputs))
