@@ -1,0 +1,118 @@
+"""Budget: how many weight updates fit, measured on this machine and measured again while they run."""
+
+from __future__ import annotations
+
+import copy
+import math
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from lamina.train._state import Progress
+from lamina.train.recipe import Recipe
+from lamina.train.step import Feed, Step
+
+VALIDATION_SHARE = 0.06  # of the time
+VALIDATIONS = 100  # at most, in a whole training
+
+
+@dataclass
+class Clock:
+    """Seconds since the command began, and when everything must be done; a resumed run counts on."""
+
+    started: float
+    """time.monotonic() of the command's begin, moved back by what was used before an interruption"""
+    limit: float = math.inf
+    """seconds allowed in all"""
+    reserve: float = 0.0
+    """seconds kept for baselines and the report"""
+    tests: float = 0.0
+    """test rows per validation row: scoring takes so many times the seconds of a validation"""
+    scoring: float = 0.0
+    """seconds kept for scoring the test rows"""
+
+    def seconds(self) -> float:
+        """Seconds used."""
+        return time.monotonic() - self.started
+
+    def left(self) -> float:
+        """Seconds left for training."""
+        return self.limit - self.reserve - self.scoring - self.seconds()
+
+
+def measure(net: nn.Module, make_step: Callable[[nn.Module], Step], feed: Feed, seconds: float) -> float:
+    """Seconds that one weight update takes, on a copy of the net: the median of as many as fit in `seconds` (2 to 20)."""
+    step = make_step(copy.deepcopy(net))
+    times: list[float] = []
+    begin = time.perf_counter()
+    for number in range(22):
+        start = time.perf_counter()
+        loss = step(feed(number), number, 0.0)
+        if loss.device.type != "cpu":
+            torch.accelerator.synchronize()
+        times.append(time.perf_counter() - start)
+        if number >= 2 and time.perf_counter() - begin > seconds:
+            break
+    return statistics.median(times[1:])
+
+
+class Budget:
+    """Plans the remaining steps of a Progress: exactly for epochs and steps, by measured speed when minutes limit it."""
+
+    def __init__(self, recipe: Recipe, rows: int, validation_rows: int) -> None:
+        self.recipe, self.rows, self.validation_rows = recipe, rows, validation_rows
+        self.step_seconds = 0.0
+        self.validation_seconds = 0.0
+
+    def most_steps(self) -> int:
+        """Steps that epochs or steps allow."""
+        if self.recipe.steps:
+            return self.recipe.steps
+        return max(1, math.ceil((self.recipe.epochs or 1e9) * self.rows / (self.recipe.batch or 1)))
+
+    def begin(self, progress: Progress, clock: Clock, step_seconds: float) -> None:
+        """Plan a fresh training from the measured seconds per step."""
+        self.step_seconds = step_seconds
+        batch = self.recipe.batch or 1
+        self.validation_seconds = (
+            0.4 * step_seconds * self.validation_rows / batch
+        )  # a forward pass is a third of a step
+        timed = self.recipe.minutes is not None
+        clock.scoring = clock.tests * self.validation_seconds
+        fits = max(1, int(clock.left() / step_seconds / (1 + VALIDATION_SHARE))) if timed else self.most_steps()
+        progress.remaining = min(self.most_steps(), fits)
+        one_pass = max(1, round(self.rows / batch))
+        rare = math.ceil(progress.remaining / VALIDATIONS)
+        # The steps between validations depend on counts alone for a budget in epochs or steps, so that it can be repeated.
+        cheap = 0 if not timed else math.ceil(self.validation_seconds / (VALIDATION_SHARE * step_seconds))
+        progress.every = max(1, min(max(one_pass, rare, cheap), progress.remaining))
+
+    def observe(self, step_seconds: float | None = None, validation_seconds: float | None = None) -> None:
+        """Take in a new measurement (newer ones count for half)."""
+        if step_seconds is not None:
+            self.step_seconds += 0.5 * (step_seconds - self.step_seconds) if self.step_seconds else step_seconds
+        if validation_seconds is not None:
+            self.validation_seconds = validation_seconds
+
+    def replan(self, progress: Progress, clock: Clock) -> None:
+        """Fit the remaining steps to the time left; does nothing without minutes."""
+        if self.recipe.minutes is None or not progress.remaining or not self.step_seconds:
+            return
+        left = clock.left()
+        if left <= self.step_seconds:
+            progress.remaining = 0
+            return
+        per_step = self.step_seconds + self.validation_seconds / progress.every
+        fits = int((left - self.validation_seconds) / per_step)
+        progress.remaining = max(0, min(fits, self.most_steps() - progress.step))
+
+    @staticmethod
+    def advance(progress: Progress) -> None:
+        """One step done: move the fraction so that it reaches 1 with the last one."""
+        progress.fraction += (1 - progress.fraction) / max(1, progress.remaining)
+        progress.remaining -= 1
+        progress.step += 1

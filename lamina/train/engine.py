@@ -1,0 +1,277 @@
+"""The loop. `fit` is a generator of Reports: stopping is leaving the for, and what looks on (progress line, search) reads it.
+
+It keeps a budget, validates the averaged weights, keeps the best, saves before it says that it saved, resumes to the same
+bits, and watches the health of what it trains. Everything that a later step depends on is in the saved state or is keyed by
+(seed, pass, row, step).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from lamina.core.errors import TrainingError
+from lamina.core.run import Run
+from lamina.data import _augment
+from lamina.data._batches import Batches
+from lamina.data._table import TRAIN, VALIDATION, Table
+from lamina.tasks._task import Task
+from lamina.train import _state
+from lamina.train.budget import Budget, Clock, measure
+from lamina.train.evaluate import statistics
+from lamina.train.health import Health
+from lamina.train.recipe import Recipe
+from lamina.train.step import Feed, Step
+
+TICK = 0.4  # seconds between reports
+SAVE = 20.0  # seconds between saves
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a reader of the loop learns; the numbers are those of the moment it was made."""
+
+    step: int
+    """weight updates done"""
+    passes: float
+    """passes over the training rows"""
+    fraction: float
+    """share of the budget used, in [0, 1]"""
+    loss: float
+    """mean training loss since the last report"""
+    name: str
+    """the number that chooses: accuracy, rmse ..."""
+    score: float | None
+    """that number on the validation rows, when this report validated"""
+    best: float | None
+    """the best one so far"""
+    rows_per_second: float
+    waiting: float
+    """share of the time spent on gathering and changing the data"""
+    seconds: float
+    """since the command began"""
+    seconds_left: float
+    """until training ends, as planned"""
+    saved: bool
+    """whether a kill now would lose nothing of this report"""
+    sentences: list[str] = field(default_factory=list)
+    """what health and the machine have to say"""
+
+
+def fit(
+    task: Task,
+    net: nn.Module,
+    table: Table,
+    recipe: Recipe,
+    run: Run,
+    *,
+    clock: Clock | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Report]:
+    """Train `net` in place on the table's train rows and yield a Report about every TICK seconds and at every validation.
+
+    Continues from the newest intact state of `run`, if it has one. Afterwards `run` holds best.safetensors: the averaged
+    weights of the best validation. `stop` is asked after every report and ends the training early, saved.
+    Raises TrainingError when the loss is not finite twice, RunError when the run cannot be written.
+    """
+    training = _Training(task, net, table, recipe, run, clock or Clock(time.monotonic()))
+    training.begin_or_resume()
+    while training.progress.remaining > 0 and not stop():
+        losses = training.steps()
+        if not bool(losses.isfinite().all()) or not training.finite():
+            training.roll_back(losses)
+            continue
+        score = training.validate() if training.due() else None
+        saved = training.save_when_due(score is not None)
+        yield training.report(losses, score, saved)
+    if training.validated_step != training.progress.step:  # stopped between validations
+        score = training.validate()
+        yield training.report(torch.zeros(0), score, training.save_when_due(True))
+
+
+class _Training:
+    """The parts of a training and what is done with them; `fit` is the order in which it is done."""
+
+    def __init__(self, task: Task, net: nn.Module, table: Table, recipe: Recipe, run: Run, clock: Clock) -> None:
+        self.task, self.net, self.recipe, self.run, self.clock = task, net, recipe, run, clock
+        device = next(net.parameters()).device
+        train = table.take(table.rows(TRAIN))
+        inputs, target = table.inputs, table[table.target or ""].field
+        cache = run.path / "store"
+        self.names = train.names
+        self.train = Batches(train, inputs, target, device, cache)
+        self.validation = Batches(table.take(table.rows(VALIDATION)), inputs, target, device, cache)
+        self.feed = Feed(task, self.train, recipe, _augment.NAMED[recipe.augment])
+        self.step = Step(task, net, recipe)
+        self.budget = Budget(recipe, len(self.train), len(self.validation))
+        self.health = Health()
+        self.progress = _state.Progress(micro_batch=self.step.micro_batch)
+        self.validated_step = -1
+        self.saved_at = time.monotonic()
+        self.speed, self.waiting = 0.0, 0.0
+
+    def begin_or_resume(self) -> None:
+        self.net.train()
+        self.average = _state.Average(self.net, 0.0)
+        progress, sentences = _state.restore(self.run, self.net, self.average, self.step)
+        for sentence in sentences:
+            self.health.add(sentence, sentence)
+        if progress is None:
+            limit = 0.02 * self.clock.left() if math.isfinite(self.clock.left()) else 1.0
+            seconds = measure(self.net, lambda copy: Step(self.task, copy, self.recipe), self.feed, min(1.0, limit))
+            self.budget.begin(self.progress, self.clock, seconds)
+            self.progress.horizon = (self.recipe.average or 0.0) * self.progress.remaining
+            self.save()
+        else:
+            self.progress = progress
+            self.validated_step = progress.step
+            self.clock.started = min(self.clock.started, time.monotonic() - progress.seconds)
+            self.run.rewind_log(progress.step)
+            self.run.log(event="resumed", step=progress.step)
+        self.average.horizon = self.progress.horizon
+
+    def steps(self) -> Tensor:
+        """Weight updates until the next report or validation: their losses."""
+        progress, losses = self.progress, []
+        until_validation = progress.every - progress.step % progress.every
+        ticks = max(1, int(TICK / self.budget.step_seconds)) if self.budget.step_seconds else 1
+        count = min(ticks, until_validation, progress.remaining)
+        start, fetching = time.perf_counter(), 0.0
+        for _ in range(count):
+            fetched = time.perf_counter()
+            batch = self.feed(progress.step)
+            fetching += time.perf_counter() - fetched
+            losses.append(self.step(batch, progress.step, progress.fraction))
+            self.budget.advance(progress)
+            self.average.update(progress.step)
+        stacked = torch.stack(losses).cpu()
+        seconds = time.perf_counter() - start
+        self.budget.observe(step_seconds=seconds / count)
+        self.budget.replan(progress, self.clock)
+        self.speed, self.waiting = count * self.feed.order.batch / seconds, fetching / seconds
+        if progress.first_loss is None:
+            progress.first_loss = float(stacked[0])
+            self.health.first_loss(progress.first_loss, self.task.loss_at_start())
+        return stacked
+
+    def finite(self) -> bool:
+        """Whether every weight and statistic is a finite number."""
+        return all(bool(t.isfinite().all()) for t in self.net.state_dict().values() if t.is_floating_point())
+
+    def roll_back(self, losses: Tensor) -> None:
+        """After a loss or weight that is not finite: the last good state with a tenth of the rate, once."""
+        wrong = (~losses.isfinite()).nonzero()
+        step = self.progress.step - len(losses) + (int(wrong[0]) if len(wrong) else len(losses) - 1)
+        rows = self.feed.order(step)[0][:5]
+        named = ", ".join(str(self.names[i]) for i in rows.tolist())
+        what = f"The loss is not finite at step {step} (rows {named} ...)"
+        if self.progress.rolled_back:
+            raise TrainingError(
+                f"{what}, again after going back with a lower rate; look at these rows, or try a lower --lr."
+            )
+        used = self.clock.seconds()
+        progress, _ = _state.restore(self.run, self.net, self.average, self.step)
+        assert progress is not None, "a state is saved before the first step"
+        self.progress = progress
+        progress.rolled_back, progress.lowered, self.step.lowered = 1, 0.1, 0.1
+        progress.seconds = used
+        self.save()
+        self.run.log(event="rolled back", step=progress.step, at=step, rows=[str(self.names[i]) for i in rows.tolist()])
+        self.health.add("nan", f"{what}: went back to step {progress.step} with a tenth of the learning rate.")
+
+    def due(self) -> bool:
+        """Whether it is time to validate: every so many steps, but not just before the end."""
+        step, every, remaining = self.progress.step, self.progress.every, self.progress.remaining
+        return remaining <= 0 or (step % every == 0 and remaining > every // 3)
+
+    def validate(self) -> float:
+        """Score the averaged weights on the validation rows; keep them when they are the best. Returns the score."""
+        start, progress = time.perf_counter(), self.progress
+        rows = statistics(self.task, self.average.net, self.validation)
+        numbers = {**self.task.finish(rows), "loss": float(rows["loss"].mean())}
+        self._look(numbers["loss"])
+        score = numbers[self.task.better]
+        if self._is_better(numbers):
+            progress.best, progress.best_step, progress.best_scores, progress.stale = score, progress.step, numbers, 0
+            self._keep_best(numbers)
+        else:
+            progress.stale += 1
+        if self.recipe.patience and progress.stale >= self.recipe.patience:
+            progress.remaining = 0
+        self.validated_step = progress.step
+        self.budget.observe(validation_seconds=time.perf_counter() - start)
+        self.clock.scoring = self.clock.tests * self.budget.validation_seconds
+        self.run.log(
+            event="validation", step=progress.step, passes=self._passes(), **{k: _plain(v) for k, v in numbers.items()}
+        )
+        return score
+
+    def _look(self, validation_loss: float) -> None:
+        """Health, on the training batch of this step."""
+        batch = self.feed(self.progress.step)
+        self.health.activations(self.average.net, batch)
+        self.health.gradients(self.net)
+        with torch.no_grad():
+            training_loss = float(self.task.loss(self.average.net, batch))
+        self.health.gap(training_loss, validation_loss, self.progress.fraction)
+        self.health.learning(validation_loss, self.task.loss_at_start(), self.progress.fraction)
+
+    def _is_better(self, numbers: dict[str, float]) -> bool:
+        best, chooses = self.progress.best_scores, self.task.chooses
+        if not best or math.isnan(best[chooses]):
+            return True
+        sign = -1 if chooses == "loss" or self.task.lower_is_better else 1
+        return (sign * numbers[chooses], -numbers["loss"]) > (sign * best[chooses], -best["loss"])
+
+    def _keep_best(self, numbers: dict[str, float]) -> None:
+        config = self.run.read("config.json").decode() if self.run.has("config.json") else "{}"
+        metadata = {"lamina": config, "validation": json.dumps(numbers), "step": str(self.progress.step)}
+        self.run.write("best.safetensors", _state.to_bytes(self.average.net.state_dict(), metadata))
+
+    def save_when_due(self, validated: bool) -> bool:
+        if not validated and time.monotonic() - self.saved_at < SAVE:
+            return False
+        self.save()
+        return True
+
+    def save(self) -> None:
+        self.progress.seconds = self.clock.seconds()
+        self.progress.micro_batch = self.step.micro_batch
+        _state.save(self.run, self.progress, self.net, self.average, self.step)
+        self.saved_at = time.monotonic()
+
+    def _passes(self) -> float:
+        return self.progress.step * self.feed.order.batch / len(self.train)
+
+    def report(self, losses: Tensor, score: float | None, saved: bool) -> Report:
+        progress = self.progress
+        for sentence in self.step.sentences:
+            self.health.add(sentence, sentence)
+        made = Report(
+            step=progress.step,
+            passes=self._passes(),
+            fraction=progress.fraction if progress.remaining > 0 else 1.0,
+            loss=float(losses.mean()) if len(losses) else math.nan,
+            name=self.task.better,
+            score=score,
+            best=progress.best,
+            rows_per_second=self.speed,
+            waiting=self.waiting,
+            seconds=self.clock.seconds(),
+            seconds_left=progress.remaining
+            * (self.budget.step_seconds + self.budget.validation_seconds / progress.every),
+            saved=saved,
+            sentences=self.health.say(),
+        )
+        self.run.log(event="report", **{k: _plain(v) for k, v in asdict(made).items() if v is not None and v != []})
+        return made
+
+
+def _plain(value: object) -> object:
+    return float(f"{value:.6g}") if isinstance(value, float) and math.isfinite(value) else value

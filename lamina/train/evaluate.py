@@ -1,0 +1,45 @@
+"""Statistics of every row, without gradients, in large batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from lamina.data._batches import Batches
+from lamina.tasks._task import Batch, Task
+
+BATCH = 512  # rows; a picture of 224 x 224 x 3 is a seventeenth of that
+PIXELS = 512 * 32 * 32 * 3  # about as many input values per batch
+
+
+def batch_rows(batches: Batches) -> int:
+    """Rows per batch so that inputs of any size take about the same memory."""
+    image = batches.tensors.get("image")
+    return BATCH if image is None else max(8, min(1024, PIXELS // max(1, image[0].numel())))
+
+
+@torch.no_grad()
+def statistics(task: Task, net: nn.Module, batches: Batches) -> dict[str, np.ndarray]:
+    """task.score of all rows in order, as arrays of one entry per row. The net is left in the mode it was in."""
+    training = net.training
+    net.eval()
+    parts = [{k: v.cpu().numpy() for k, v in task.score(net, b).items()} for b in _prepared(task, batches)]
+    net.train(training)
+    return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]} if parts else {}
+
+
+@torch.no_grad()
+def answers(task: Task, net: nn.Module, batches: Batches) -> list[Any]:
+    """task.answer of all rows in order, by the net in its answering mode."""
+    net.eval()
+    return [answer for batch in _prepared(task, batches) for answer in task.answer(net, batch)]
+
+
+def _prepared(task: Task, batches: Batches) -> Iterator[Batch]:
+    size = batch_rows(batches)
+    for start in range(0, len(batches), size):
+        yield task.prepare(batches.slice(start, start + size), training=False)

@@ -1,0 +1,315 @@
+"""Plan: from a table and a few wishes to everything a training needs, with the reason for each choice."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from lamina.core import catalog, config
+from lamina.core.errors import SettingError, unknown
+from lamina.data import _pictures
+from lamina.data._batches import Batches, category_counts, number_count
+from lamina.data._table import TRAIN, Field, Table
+from lamina.nets import resnet
+from lamina.nets._blocks import Standardize
+from lamina.nets._row import RowEncoder
+from lamina.tasks._task import Task
+from lamina.train import mirror
+from lamina.train.recipe import Recipe
+
+DEFAULT_MINUTES = 10.0  # the limit when no budget is given
+NATIVE = 64  # pictures of one size up to this many pixels keep it
+SIDES = (224, 160, 128, 96, 64, 48, 32)
+FITTED = 5_000  # training rows, spread evenly, that input statistics are taken from
+MANY = 20_000  # pictures from which on batches are larger
+ENOUGH_PASSES = 1.5  # a wider net is taken when so many passes fit
+WIDTHS = (
+    24,
+    16,
+    8,
+)  # channels of the first stage; 24 for 9 passes beat 16 for 16 passes on Fashion-MNIST (93.6 against 93.1 %)
+WIDTHS_COST = ((24, 1.0), (16, 0.51), (8, 0.2))  # time of a step against that of the widest
+LARGE = 10_000  # rows of a table from which on dropout and ranks cost more than they give (diamonds: 26 % of the error)
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a person asked for; everything else is chosen."""
+
+    task: str | None = None
+    """classify or regress; from the kind of the target when not given"""
+    net: str | None = None
+    """name or name/size of a net"""
+    net_settings: dict[str, str] = field(default_factory=dict)
+    """settings of the net's Config as texts"""
+    device: str = "auto"
+    """auto, cpu, cuda or mps"""
+    recipe: Recipe = field(default_factory=Recipe)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a training needs; saved as the run's config.json."""
+
+    task: str
+    options: dict[str, Any]
+    net: str
+    net_config: dict[str, Any]
+    inputs: tuple[Field, ...]
+    target: Field
+    recipe: Recipe
+    device: str
+    why: tuple[str, ...] = ()
+    """one sentence per choice"""
+
+    def to_json(self) -> dict[str, Any]:
+        return {**config.to_json(self), "recipe": config.to_json(self.recipe)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Plan:
+        """The inverse of to_json. Raises LaminaError on anything unknown."""
+        fields = {k: values[k] for k in ("task", "options", "net", "net_config", "device")}
+        inputs = tuple(config.from_json(Field, f) for f in values["inputs"])
+        target, recipe = config.from_json(Field, values["target"]), config.from_json(Recipe, values["recipe"])
+        return cls(**fields, inputs=inputs, target=target, recipe=recipe, why=tuple(values.get("why", ())))
+
+
+def task_of(name: str, target: Field, options: dict[str, Any]) -> Task:
+    """A task by name, for a target."""
+    return task_class(name)(target, options)
+
+
+def task_class(name: str) -> type[Task]:
+    """The Task of a file of the room tasks, or of a module of the user's own."""
+    module = catalog.find("tasks", name)
+    own = [
+        c
+        for c in vars(module).values()
+        if isinstance(c, type) and issubclass(c, Task) and c.__module__ == module.__name__
+    ]
+    if len(own) != 1:
+        raise SettingError(f"{module.__name__} must hold one Task, not {len(own)}.")
+    return own[0]
+
+
+def net_of(name: str, settings: dict[str, Any]) -> nn.Module:
+    """A net by name with a saved config. Raises LaminaError on unknown names and settings."""
+    module = catalog.find("nets", name)
+    return module.Net(config.from_json(module.Config, settings))
+
+
+def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
+    """Choose task, net, picture size and recipe for a table whose target is set and that is split.
+
+    Returns the plan and the table with just the columns that are used.
+    """
+    target = table[table.target or ""].field
+    task = wishes.task or _task_name(target)
+    kind = task_class(task)
+    if target.kind not in kind.target_kind:
+        raise SettingError(
+            f"task {task} learns {' or '.join(kind.target_kind)} columns; '{target.name}' holds {target.kind} values."
+        )
+    table, why = _used(table, wishes)
+    inputs = tuple(table.inputs)
+    given = _input_kind(inputs)
+    name, size = _net_name(wishes.net or kind.net[given])
+    options = kind.choose(table)
+    why += _option_reasons(task, options, target)
+    recipe, reasons = _recipe(table, wishes.recipe, given, task)
+    if task == "classify":
+        options["smoothing"] = recipe.smoothing
+        options["mirror"] = recipe.augment == "flip"
+    options["choose"] = "loss" if given == "row" else None
+    outputs = task_of(task, target, options).outputs
+    settings = {
+        **_sizes(name, inputs, outputs),
+        **_default_size(name, size, table, recipe),
+        **_parsed(name, wishes.net_settings),
+    }
+    plan = Plan(task, options, name, settings, inputs, target, recipe, wishes.device, tuple(why + reasons))
+    return plan, table
+
+
+def _task_name(target: Field) -> str:
+    found = [n for n in catalog.names("tasks") if target.kind in task_class(n).target_kind]
+    if not found:
+        raise SettingError(f"no task learns a {target.kind} column such as '{target.name}'; choose another --target.")
+    return found[0]
+
+
+def _used(table: Table, wishes: Wishes) -> tuple[Table, list[str]]:
+    """Keep target and inputs; give pictures their size."""
+    why, images = [], [f for f in table.inputs if f.kind == "image"]
+    if not table.inputs:
+        raise SettingError(f"{table.source} has no column to learn from beside '{table.target}'.")
+    if len(images) > 1:
+        raise SettingError(
+            f"{table.source} has {len(images)} picture columns; leave all but one out with --ignore {images[1].name}."
+        )
+    keep = {f.name for f in table.inputs} | {table.target}
+    table = table.with_(columns={n: c for n, c in table.columns.items() if n in keep})
+    for image in images:
+        shape, reason = _picture_shape(table[image.name].values, len(table))
+        table = table.with_column(replace(table[image.name], field=replace(image, shape=shape)))
+        why.append(reason)
+    return table, why
+
+
+def _picture_shape(pictures: _pictures.Pictures, rows: int) -> tuple[tuple[int, int, int], str]:
+    sizes, channels = pictures.sizes(), pictures.channels()
+    height, width = (int(v) for v in sizes[0])
+    colour = "grey" if channels == 1 else "colour"
+    if (sizes == sizes[0]).all() and max(height, width) <= NATIVE:
+        return (channels, height, width), f"Pictures keep their {height}x{width} pixels, {colour}."
+    typical = float(sorted(sizes.min(1))[len(sizes) // 2])
+    most = 224 if torch.accelerator.is_available() else 64 if rows > 5_000 else 96
+    side = next((s for s in SIDES if s <= min(typical, most)), SIDES[-1])
+    return (channels, side, side), (
+        f"Pictures are resized and cropped to {side}x{side}, {colour} (half of them have a shorter side of {typical:.0f} or more; "
+        f"{'an accelerator' if most == 224 else 'a processor'} and {rows:,} rows allow {most})."
+    )
+
+
+def _input_kind(inputs: tuple[Field, ...]) -> str:
+    kinds = {f.kind for f in inputs}
+    return "row" if "image" not in kinds else "image" if kinds == {"image"} else "both"
+
+
+def _net_name(text: str) -> tuple[str, str | None]:
+    name, _, size = text.partition("/")
+    module = catalog.find("nets", name)
+    if size and size not in module.SIZES:
+        raise unknown(f"size of {name}", size, module.SIZES)
+    return name, size or None
+
+
+def _sizes(name: str, inputs: tuple[Field, ...], outputs: int) -> dict[str, Any]:
+    """What the data says about a net's Config: outputs, channels, side, numbers, categories."""
+    module = catalog.find("nets", name)
+    known = {s.name for s in config.settings(module.Config)}
+    image = next((f for f in inputs if f.kind == "image"), None)
+    numbers, categories = number_count(inputs), category_counts(inputs)
+    if image and "image" not in module.TAKES:
+        numbers, categories = math.prod(image.shape), ()
+    found: dict[str, Any] = {"classes": outputs, "numbers": numbers, "categories": categories}
+    if image and "image" not in module.TAKES:
+        found["ranked"] = False
+    if image:
+        found |= {"channels": image.shape[0], "side": image.shape[1]}
+        if "side" in known and image.shape[1] != image.shape[2]:
+            raise SettingError(
+                f"{name} takes square pictures, these are {image.shape[1]}x{image.shape[2]}; try --net resnet."
+            )
+    return {k: v for k, v in found.items() if k in known}
+
+
+def _default_size(name: str, size: str | None, table: Table, recipe: Recipe) -> dict[str, Any]:
+    """SIZES of a size that was named; for a resnet that was not, one for the pictures and the time at hand."""
+    image = next((f for f in table.inputs if f.kind == "image"), None)
+    if size:
+        named = dict(catalog.find("nets", name).SIZES[size])
+        if name == "resnet" and image and image.shape[1] > NATIVE:
+            named["stem"] = "large"
+        return named
+    if name in ("resnet", "join") and image:
+        stem = "half" if image.shape[1] <= NATIVE else "large"
+        width = (
+            WIDTHS[0]
+            if recipe.minutes is None
+            else _width(image.shape, stem, len(table.rows(TRAIN)), 60 * recipe.minutes)
+        )
+        return {"blocks": (1, 1, 1), "width": width, "stem": stem}
+    if name == "mlp" and len(table) > LARGE:
+        return {"ranked": False, "dropout": 0.0}
+    return {}
+
+
+def _width(shape: tuple[int, ...], stem: str, rows: int, seconds: float) -> int:
+    """The widest small residual net that sees enough passes in the time, from two steps measured on this machine."""
+    net = resnet.Net(resnet.Config(channels=shape[0], blocks=(1, 1, 1), width=WIDTHS[0], stem=stem))
+    image, times = torch.rand(64, *shape), []
+    for _ in range(3):
+        start = time.perf_counter()
+        net(image).sum().backward()
+        times.append(time.perf_counter() - start)
+    passes = max(0.0, seconds - 3) / (min(times) * rows / 64)
+    return next((w for w, cost in WIDTHS_COST if passes / cost >= ENOUGH_PASSES), WIDTHS_COST[-1][0])
+
+
+def _parsed(name: str, texts: dict[str, str]) -> dict[str, Any]:
+    module = catalog.find("nets", name)
+    known = {s.name: s for s in config.settings(module.Config)}
+    for key in texts:
+        if key not in known:
+            raise unknown("setting", f"--net.{key}", [f"--net.{k}" for k in known])
+    return {k: config.parse(v, known[k], "--net.") for k, v in texts.items()}
+
+
+def _option_reasons(task: str, options: dict[str, Any], target: Field) -> list[str]:
+    if options.get("weights"):
+        return [
+            f"Some classes of {target.name} are rare: they weigh more in the loss, and balanced accuracy chooses the best net."
+        ]
+    if options.get("log"):
+        return [f"{target.name} is positive and skewed: its logarithm is learned."]
+    return []
+
+
+def _recipe(table: Table, wish: Recipe, given: str, task: str) -> tuple[Recipe, list[str]]:
+    """Fill in what the wish leaves open."""
+    rows, why = len(table.rows(TRAIN)), []
+    pictures = given != "row"
+    filled: dict[str, Any] = {}
+    if pictures:
+        batch = min(128 if rows < MANY else 256, max(16, 2 ** int(math.log2(max(2, rows / 25)))))
+        filled = {"optimizer": "muon", "lr": 0.05, "weight_decay": 0.0, "schedule": "one_cycle", "smoothing": 0.1,
+                  "average": 0.03, "epochs": 12.0}  # fmt: skip
+    else:
+        batch = int(min(256, max(32, 2 ** round(math.log2(max(2, rows / 16))))))
+        filled = {"optimizer": "adamw", "lr": 2e-3, "weight_decay": 0.03, "schedule": "constant", "smoothing": 0.0,
+                  "average": 0.02, "clip": 1.0, "patience": 12, "epochs": 100.0}  # fmt: skip
+    filled["batch"] = min(batch, rows)
+    filled["minutes"] = None if wish.epochs or wish.steps else wish.minutes or DEFAULT_MINUTES
+    if wish.minutes and not wish.epochs:
+        filled["epochs"] = 10 * filled["epochs"]  # minutes were asked for: longer than the usual pays with pictures
+    if wish.steps:
+        filled["epochs"] = None
+    augment = wish.augment
+    if augment == "auto":
+        augment, reason = mirror.augmentation(table) if pictures else ("none", "")
+        why += [reason] if reason else []
+    filled["augment"] = augment
+    given_by_wish = {k: v for k, v in config.to_json(wish).items() if v is not None and v != "auto"}
+    return replace(wish, **{**filled, **given_by_wish, "augment": augment}), why
+
+
+def build(plan: Plan, table: Table, device: torch.device) -> tuple[Task, nn.Module]:
+    """Task and net of a plan: weights drawn by its seed, input statistics from the training rows."""
+    task = task_of(plan.task, plan.target, plan.options)
+    torch.manual_seed(plan.recipe.seed)
+    net = net_of(plan.net, plan.net_config)
+    rows = table.rows(TRAIN)
+    train = table.take(rows[np.unique(np.linspace(0, len(rows) - 1, FITTED).astype(int))])
+    fit_inputs(net, Batches(train, plan.inputs, None, torch.device("cpu")))
+    net = net.to(device)
+    if any(f.kind == "image" for f in plan.inputs):
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.75 times the images a second on one core, resnet 32 wide
+    return task, net
+
+
+def fit_inputs(net: nn.Module, batches: Batches) -> None:
+    """Give every input normalisation of the net the statistics of the training rows."""
+    for module in net.modules():
+        if isinstance(module, Standardize) and "image" in batches.tensors:
+            image = batches.tensors["image"].float() / 255
+            module.fit(image.mean((0, 2, 3)), image.std((0, 2, 3)))
+        elif isinstance(module, RowEncoder) and module.numbers:
+            numbers = batches.tensors.get("numbers")
+            module.fit(numbers if numbers is not None else batches.tensors["image"].float().flatten(1) / 255)

@@ -1,0 +1,64 @@
+"""Recipe: how to train. Fields left open (None, "auto") are chosen for the data and the machine, and the plan says how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lamina.core.check import within
+from lamina.core.errors import SettingError, unknown
+
+OPTIMIZERS = ("auto", "sgd", "adamw", "muon")
+SCHEDULES = ("auto", "one_cycle", "cosine", "linear", "constant")
+AUGMENTS = ("auto", "none", "shift", "flip", "affine")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of one training; the saved run holds them with every open one filled in."""
+
+    minutes: float | None = None
+    """time for everything, scoring included; training ends inside it"""
+    epochs: float | None = None
+    """passes over the training rows; with minutes, whichever ends first"""
+    steps: int | None = None
+    """weight updates; with minutes, whichever ends first"""
+    batch: int | None = None
+    """rows per weight update"""
+    micro_batch: int | None = None
+    """rows per forward pass; a batch is the sum of its micro-batches"""
+    lr: float | None = None
+    """highest learning rate"""
+    optimizer: str = "auto"
+    """sgd (Nesterov momentum 0.9), adamw, or muon"""
+    weight_decay: float | None = None
+    """decay of weight matrices, not of biases and normalisations"""
+    schedule: str = "auto"
+    """learning rate over the budget: one_cycle, cosine, linear or constant"""
+    smoothing: float | None = None
+    """label smoothing: share of the target spread over all classes"""
+    augment: str = "auto"
+    """random changes of pictures: none, shift, flip (and shift), affine (turn, scale and shift)"""
+    patience: int | None = None
+    """stop after so many validations without a better score"""
+    average: float | None = None
+    """horizon of the weight average as a share of all steps; 0 switches it off"""
+    clip: float | None = None
+    """largest norm of the gradient over all weights"""
+    seed: int = 0
+    """key of all randomness"""
+
+    def __post_init__(self) -> None:
+        if self.epochs is not None and self.steps is not None:
+            raise SettingError("--epochs and --steps are two counts of the same; give one.")
+        for name in ("minutes", "epochs", "steps"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise SettingError(f"--{name} must be more than 0, not {getattr(self, name):g}.")
+        for name, low, high in (
+            ("batch", 2, 1 << 20), ("micro_batch", 2, 1 << 20), ("lr", 1e-9, 1e3), ("weight_decay", 0, 10),
+            ("smoothing", 0, 0.9), ("patience", 1, 1e6), ("average", 0, 1), ("clip", 1e-6, 1e9), ("minutes", 1e-9, 1e6),
+        ):  # fmt: skip
+            if getattr(self, name) is not None:
+                within(f"--{name.replace('_', '-')}", getattr(self, name), low, high)
+        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("augment", AUGMENTS)):
+            if getattr(self, name) not in known:
+                raise unknown(name, getattr(self, name), known)

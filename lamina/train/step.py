@@ -1,0 +1,125 @@
+"""One weight update: micro-batches, gradient clipping, and going on with smaller ones when memory runs out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lamina.core.errors import TrainingError
+from lamina.data._augment import Augment, uniform
+from lamina.data._batches import Batches
+from lamina.tasks._task import Batch, Task
+from lamina.train.optim import optimizers, rate
+from lamina.train.recipe import Recipe
+
+
+class Step:
+    """Updates a net's weights by one batch. Its `micro_batch` may shrink; the effective batch never does."""
+
+    def __init__(self, task: Task, net: nn.Module, recipe: Recipe) -> None:
+        self.task, self.net, self.recipe = task, net, recipe
+        self.micro_batch = recipe.micro_batch or recipe.batch or 2
+        self.lowered = 1.0
+        """factor on the learning rate after a roll-back"""
+        self.optimizers = optimizers(recipe.optimizer, net, recipe.lr or 0.0, recipe.weight_decay or 0.0)
+        self.learned = [p for p in net.parameters() if p.requires_grad]
+        self.sentences: list[str] = []
+
+    def __call__(self, batch: Batch, number: int, progress: float) -> Tensor:
+        """Update the weights by a prepared batch; `number` of the step keys dropout. Returns the batch's mean loss, detached."""
+        share = rate(self.recipe.schedule, progress) * self.lowered
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["highest"] * share
+        while True:
+            torch.manual_seed(self.recipe.seed * 1_000_003 + number)
+            try:
+                loss = self._gradients(batch)
+                break
+            except RuntimeError as error:
+                self._halve(error)
+        if self.recipe.clip:
+            nn.utils.clip_grad_norm_(self.learned, self.recipe.clip)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        return loss
+
+    def _gradients(self, batch: Batch) -> Tensor:
+        rows = len(batch["target"])
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        parts = -(-rows // self.micro_batch)
+        if parts == 1:
+            loss = self.task.loss(self.net, batch)
+            loss.backward()
+            return loss.detach()
+        total = torch.zeros((), device=batch["target"].device)
+        split = {name: values.tensor_split(parts) for name, values in batch.items()}
+        for i in range(parts):
+            part = {name: values[i] for name, values in split.items()}
+            loss = self.task.loss(self.net, part) * (len(part["target"]) / rows)
+            loss.backward()
+            total += loss.detach()
+        return total
+
+    def _halve(self, error: RuntimeError) -> None:
+        """Half the micro-batch after an out-of-memory error; any other error is raised again."""
+        text = str(error)
+        if (
+            not isinstance(error, torch.OutOfMemoryError)
+            and "can't allocate memory" not in text
+            and "not enough memory" not in text
+        ):
+            raise error
+        if self.micro_batch <= 3:
+            raise TrainingError(
+                f"not enough memory even for {self.micro_batch} rows at a time; choose a smaller net."
+            ) from error
+        self.micro_batch = -(-self.micro_batch // 2)
+        self.sentences.append(
+            f"Memory ran out: going on with micro-batches of {self.micro_batch}, same effective batch."
+        )
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+class Order:
+    """Which rows a step sees: passes of shuffled rows end to end, cut into batches of one size; keyed by (seed, pass)."""
+
+    def __init__(self, rows: int, batch: int, seed: int) -> None:
+        self.rows, self.batch, self.seed = rows, batch, seed
+        self._shuffled: dict[int, Tensor] = {}
+
+    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+        """Rows and their pass, int64 (batch,) each, of a step counted from 0."""
+        place = torch.arange(step * self.batch, (step + 1) * self.batch)
+        passes = place // self.rows
+        first, last = int(passes[0]), int(passes[-1])
+        order = torch.cat([self._pass(p) for p in range(first, last + 1)])
+        self._shuffled = {p: o for p, o in self._shuffled.items() if p >= first}
+        return order[place - first * self.rows], passes
+
+    def _pass(self, number: int) -> Tensor:
+        if number not in self._shuffled:
+            every = torch.arange(self.rows)
+            keys = uniform(self.seed, torch.full_like(every, number), every, 2).double()
+            self._shuffled[number] = torch.argsort(keys[:, 0] + keys[:, 1] / (1 << 24), stable=True)
+        return self._shuffled[number]
+
+
+class Feed:
+    """Training batches: gathered, changed at random, prepared; the same for a step however often it is asked."""
+
+    def __init__(
+        self, task: Task, batches: Batches, recipe: Recipe, augment: Augment, channels_last: bool = True
+    ) -> None:
+        self.task, self.batches, self.augment, self.seed = task, batches, augment, recipe.seed
+        self.order = Order(len(batches), recipe.batch or 2, recipe.seed)
+
+    def __call__(self, step: int) -> Batch:
+        rows, passes = self.order(step)
+        batch = self.batches.get(rows)
+        if "image" in batch:
+            device = self.batches.device
+            batch["image"] = self.augment(batch["image"], self.seed, passes.to(device), rows.to(device))
+        return self.task.prepare(batch, training=True)
