@@ -1,0 +1,137 @@
+"""Score: the number that counts on rows that chose nothing, with its interval, baselines and signature."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from lamina import __version__
+from lamina.data._batches import Batches
+from lamina.data._table import TEST, TRAIN, VALIDATION, Table
+from lamina.judge import baseline
+from lamina.measures import labels
+from lamina.tasks._task import Task
+from lamina.train.evaluate import statistics
+
+MISTAKES = 24  # rows kept for the report
+PERCENT = ("accuracy", "balanced_accuracy", "macro_f1", "micro_f1", "exact", "auc")
+
+
+@dataclass(frozen=True)
+class Score:
+    """A measured number: what it is, how sure, on what."""
+
+    name: str
+    value: float
+    low: float
+    """lower end of the 95 % interval"""
+    high: float
+    rows: int
+    numbers: dict[str, float]
+    """everything else that was measured on the same rows"""
+    baselines: dict[str, float]
+    signature: str
+    """data, split, rows, seed and versions"""
+    mistakes: list[dict[str, Any]] = field(default_factory=list)
+    """the rows with the largest loss that were answered wrongly: row (position in the table), name, target, answer, loss"""
+    confusion: list[list[int]] = field(default_factory=list)
+    calibration: dict[str, Any] = field(default_factory=dict)
+    complete: bool = True
+    """False when training was stopped before its time"""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"{self.name} {shown(self.name, self.value)} ({interval_shown(self)})  {self.signature}"
+
+
+def shown(name: str, value: float) -> str:
+    """A number as people read it: shares in percent, others in four digits."""
+    if value is None or np.isnan(value):
+        return "-"
+    return f"{100 * value:.1f} %" if name in PERCENT else f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+
+
+def interval_shown(score: Score) -> str:
+    """The interval in the units of the number."""
+    return f"95 % interval {shown(score.name, score.low)} to {shown(score.name, score.high)}, n = {score.rows:,}"
+
+
+def measure(task: Task, net: nn.Module, table: Table, seed: int, signature: str, *, cache: Path | None = None) -> Score:
+    """Score a net on the test rows of a split table, beside the baselines. `cache` keeps pictures that were packed before."""
+    device = next(net.parameters()).device
+    test_rows = table.rows(TEST)
+    batches = [
+        Batches(table.take(table.rows(s)), table.inputs, task.target, device, cache) for s in (TRAIN, VALIDATION, TEST)
+    ]
+    rows = statistics(task, net, batches[2])
+    base = baseline.all_of(task, *batches)
+    return from_rows(task, rows, table, test_rows, base, seed, signature)
+
+
+def measure_on(task: Task, net: nn.Module, table: Table, seed: int, signature: str) -> Score:
+    """Score a net on every row of a table, whatever its split; no baselines, since nothing is learned from it."""
+    device = next(net.parameters()).device
+    inputs = [table.columns[f.name].field for f in table.inputs]
+    rows = statistics(task, net, Batches(table, inputs, task.target, device))
+    return from_rows(task, rows, table, np.arange(len(table)), {}, seed, signature)
+
+
+def from_rows(task: Task, rows: dict, table: Table, places: np.ndarray, base: dict, seed: int, signature: str) -> Score:
+    """Numbers, interval and worst mistakes from statistics per row; `places` are the rows' positions in the table."""
+    numbers = task.finish(rows)
+    low, high = task.interval(rows, task.better, seed)
+    single = task.target.kind == "label"
+    return Score(
+        name=task.better,
+        value=numbers[task.better],
+        low=low,
+        high=high,
+        rows=len(places),
+        numbers=numbers,
+        baselines=base,
+        signature=signature,
+        mistakes=_mistakes(task, rows, table, places),
+        confusion=labels.confusion(rows).tolist() if single and len(task.target.classes) <= 200 else [],
+        calibration=labels.calibration(rows) if single else {},
+    )
+
+
+def signature(table: Table, seed: int, split: str = "test") -> str:
+    """What a number was measured on, so that two numbers can be told to be comparable."""
+    import torch
+
+    data = table.fingerprint()[:8]
+    return f"[{table.source} #{data} | {split} | seed {seed} | lamina {__version__} torch {torch.__version__}]"
+
+
+def _mistakes(task: Task, rows: dict[str, np.ndarray], table: Table, places: np.ndarray) -> list[dict[str, Any]]:
+    order = np.argsort(-rows["loss"], kind="stable")
+    found = []
+    for i in order:
+        told = _told(task, rows, int(i))
+        if told["target"] == told["answer"]:
+            continue
+        place = int(places[i])
+        found.append({"row": place, "name": str(table.names[place]), **told, "loss": round(float(rows["loss"][i]), 4)})
+        if len(found) == MISTAKES:
+            break
+    return found
+
+
+def _told(task: Task, rows: dict[str, np.ndarray], i: int) -> dict[str, Any]:
+    classes = task.target.classes
+    if "answer" in rows:
+        return {"target": float(rows["target"][i]), "answer": float(rows["answer"][i])}
+    p, target = rows["probabilities"][i], rows["target"][i]
+    if task.target.kind == "labels":
+        return {
+            "target": [c for c, t in zip(classes, target, strict=True) if t],
+            "answer": [c for c, q in zip(classes, p, strict=True) if q >= 0.5],
+        }
+    return {"target": classes[int(target)], "answer": classes[int(p.argmax())], "probability": round(float(p.max()), 4)}
