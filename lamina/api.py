@@ -1,0 +1,352 @@
+"""The six lines: open, look, fit, load, and the trained run that scores, asks and reports."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from lamina.core import config, device
+from lamina.core.errors import DataError, RunError, unknown
+from lamina.core.run import Run
+from lamina.data import _target, sniff
+from lamina.data._batches import Batches
+from lamina.data._table import SPLITS, TEST, TRAIN, VALIDATION, Reading, Table
+from lamina.judge import report, score
+from lamina.judge.score import Score
+from lamina.tasks._task import Task
+from lamina.train import engine, evaluate
+from lamina.train import plan as planning
+from lamina.train.budget import Clock
+from lamina.train.plan import Plan, Wishes
+from lamina.train.recipe import Recipe
+
+CONFIG_VERSION = 1
+FINISHING = 2.0  # seconds kept for baselines and the report
+
+
+def open(source: Any = "digits", **how: Any) -> Table:
+    """Read a folder, file or Python object as a Table. `how` are the fields of Reading: target, ignore, query, sheet, kinds.
+
+    Raises DataError with file and row.
+    """
+    return sniff.open(source, _build(Reading, how, "option of open"))
+
+
+def _build(cls: type, values: dict[str, Any], what: str) -> Any:
+    known = [f.name for f in fields(cls)]
+    for name in values:
+        if name not in known:
+            raise unknown(what, name, known)
+    return cls(**values)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A table with its split and the plan for it: what `look` shows and `fit` carries out."""
+
+    table: Table
+    plan: Plan
+    full: Table
+    """the table before columns that are not used were left out"""
+
+
+def prepare(table: Table, wishes: Wishes) -> Prepared:
+    """Target, split and plan for a table. Raises DataError and SettingError."""
+    split = _target.divided(_target.with_target(table, table.target, wishes.task), wishes.recipe.seed)
+    plan, used = planning.make(split, wishes)
+    return Prepared(used, plan, split)
+
+
+def look(source: Any = "digits", **settings: Any) -> Prepared:
+    """What `fit` would do with the same arguments, without training."""
+    table, wishes, _ = _wishes(source, settings)
+    return prepare(table, wishes)
+
+
+def fit(source: Any = "digits", minutes: float | None = None, *, show: bool = True, **settings: Any) -> Trained:
+    """Train on a Table, path or Python object inside `minutes`, score it on the test rows, and return the trained run.
+
+    settings: fields of Recipe (epochs, batch, lr, seed ...), of Reading (target, ignore ...), task, net ("resnet/20"),
+    net_settings ({"width": 32}), device, run (folder). Raises LaminaError.
+    """
+    begun = time.monotonic()
+    table, wishes, folder = _wishes(source, {"minutes": minutes, **settings})
+    from lamina.show import Display
+
+    display = Display() if show else None
+    how = {f.name: settings[f.name] for f in fields(Reading) if f.name in settings}
+    reading = Reading(**{"target": table.target, **how})
+    return train(table, wishes, folder, begun=begun, display=display, reading=reading)
+
+
+def _wishes(source: Any, settings: dict[str, Any]) -> tuple[Table, Wishes, Path | None]:
+    names = {cls: {f.name for f in fields(cls)} for cls in (Recipe, Reading)}
+    known = [*names[Recipe], *names[Reading], "task", "net", "net_settings", "device", "run"]
+    for name in settings:
+        if name not in known:
+            raise unknown("setting", name, known)
+    recipe = Recipe(**{k: v for k, v in settings.items() if k in names[Recipe]})
+    how = {k: v for k, v in settings.items() if k in names[Reading]}
+    net_settings = {k: str(v) for k, v in settings.get("net_settings", {}).items()}
+    wishes = Wishes(settings.get("task"), settings.get("net"), net_settings, settings.get("device", "auto"), recipe)
+    table = source if isinstance(source, Table) else open(source, **how)
+    if isinstance(source, Table) and how.get("target"):
+        table = table.with_(target=table[how["target"]].field.name)
+    folder = settings.get("run")
+    return table, wishes, Path(folder) if folder else None
+
+
+def train(
+    table: Table,
+    wishes: Wishes,
+    folder: Path | None = None,
+    *,
+    begun: float | None = None,
+    display: Any = None,
+    stop: Callable[[], bool] = lambda: False,
+    reading: Reading | None = None,
+) -> Trained:
+    """Plan, train, score and report: the whole of `lamina train`. `begun` is the time.monotonic() that minutes count from."""
+    begun = time.monotonic() if begun is None else begun
+    prepared = prepare(table, wishes)
+    run = Run.create(folder, Path(table.source).name or "run")
+    with run.held():
+        run.write_json("config.json", _config(prepared, reading or Reading(target=table.target)))
+        return _train(run, prepared.table, prepared.plan, begun, display, stop, fresh=prepared)
+
+
+def resume(
+    path: str | Path,
+    source: Any = None,
+    *,
+    begun: float | None = None,
+    display: Any = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Trained:
+    """Go on with a run that was stopped or killed, to the bits it would have ended in. `source` only for data from memory."""
+    run = Run.open(path)
+    begun = time.monotonic() if begun is None else begun
+    with run.held():
+        saved = run.read_json("config.json")
+        plan = Plan.from_json(saved["plan"])
+        if run.has("score.json") and run.read_json("score.json").get("complete"):
+            raise RunError(f"{run.path} is finished; `lamina score {run.path}` shows its score.")
+        table = _same_table(saved, plan, source)
+        for key in ("threads", "torch", "processor"):
+            here = device.machine()[key]
+            if key != "threads" and here != saved["machine"][key] and display:
+                display.say(f"{key} is {here} and was {saved['machine'][key]}: the bits may differ.")
+        torch.set_num_threads(saved["machine"]["threads"])
+        return _train(run, table, plan, begun, display, stop)
+
+
+def _same_table(saved: dict[str, Any], plan: Plan, source: Any) -> Table:
+    """The table of a saved run, read again and checked to be the same data."""
+    if source is None and saved["reader"] == "memory":
+        raise RunError("this run learned from data in memory; resume it from Python: lamina.resume(run, data).")
+    reading = config.from_json(Reading, saved["reading"])
+    table = source if isinstance(source, Table) else sniff.open(saved["source"] if source is None else source, reading)
+    table = _target.divided(_target.with_target(table, plan.target.name, plan.task), plan.recipe.seed)
+    if table.fingerprint() != saved["fingerprint"]:
+        raise DataError(f"{saved['source']} has changed since the run began; train anew.")
+    wanted = {f.name for f in plan.inputs} | {plan.target.name}
+    table = table.with_(columns={n: c for n, c in table.columns.items() if n in wanted})
+    for field in plan.inputs:
+        table = table.with_column(replace(table[field.name], field=field))
+    return table
+
+
+def _config(prepared: Prepared, reading: Reading) -> dict[str, Any]:
+    table = prepared.full
+    counts = [int((table.split == s).sum()) for s in range(3)]  # type: ignore[union-attr]
+    return {
+        "version": CONFIG_VERSION,
+        "plan": prepared.plan.to_json(),
+        "source": str(Path(table.source).absolute()) if Path(table.source).exists() else table.source,
+        "reader": table.reader,
+        "reading": config.to_json(reading),
+        "licence": table.licence,
+        "fingerprint": table.fingerprint(),
+        "rows": dict(zip(SPLITS, counts, strict=True)),
+        "split_rule": table.split_rule,
+        "notes": list(table.notes),
+        "bad": [[b.where, b.why] for b in table.bad[:100]],
+        "machine": device.machine(),
+    }
+
+
+def _train(
+    run: Run,
+    table: Table,
+    plan: Plan,
+    begun: float,
+    display: Any,
+    stop: Callable[[], bool],
+    fresh: Prepared | None = None,
+) -> Trained:
+    where = device.choose(plan.device)
+    task, net = planning.build(plan, table, where)
+    limit = 60 * plan.recipe.minutes if plan.recipe.minutes else float("inf")
+    tests = len(table.rows(TEST)) / len(table.rows(VALIDATION))
+    clock = Clock(begun, limit, min(0.2 * limit, FINISHING), tests)
+    if display and fresh:
+        display.plan(fresh, net, _constant(task, table), run)
+    for report_ in engine.fit(task, net, table, plan.recipe, run, clock=clock, stop=stop):
+        if display:
+            display.report(report_)
+    if display:
+        display.end()
+    trained = Trained(run)
+    trained._finish(table, complete=not stop())
+    if display:
+        display.result(trained, clock.seconds(), stopped=stop())
+    return trained
+
+
+def _constant(task: Task, table: Table) -> float:
+    from lamina.judge import baseline
+
+    cpu = torch.device("cpu")
+    parts = [table.take(table.rows(s)) for s in (TRAIN, VALIDATION)]
+    return baseline.constant(task, *(Batches(p, [], task.target, cpu) for p in parts))
+
+
+class Trained:
+    """A run whose best net can be scored, asked and reported on."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.config = run.read_json("config.json")
+        if not run.has("best.safetensors"):
+            raise RunError(f"{run.path} has no trained net yet; `lamina train --resume {run.path}` goes on with it.")
+        self.plan = Plan.from_json(self.config["plan"])
+        self._net: nn.Module | None = None
+        self.task = planning.task_of(self.plan.task, self.plan.target, self.plan.options)
+
+    @property
+    def path(self) -> Path:
+        """The run's folder."""
+        return self.run.path
+
+    @property
+    def net(self) -> nn.Module:
+        """The best net, in its answering mode."""
+        if self._net is None:
+            net = planning.net_of(self.plan.net, self.plan.net_config)
+            try:
+                net.load_state_dict(safetensors.torch.load(self.run.read("best.safetensors")))
+            except (safetensors.SafetensorError, RuntimeError) as error:
+                raise RunError(
+                    f"{self.path / 'best.safetensors'} does not fit its config: {error}".split("\n")[0]
+                ) from None
+            self._net = net.to(device.choose(self.plan.device)).eval()
+        return self._net
+
+    def _finish(self, table: Table, complete: bool) -> None:
+        """Score on the test rows, and the report; not complete: training was stopped and can go on."""
+        seed = self.plan.recipe.seed
+        cache = self.path / "store"
+        made = score.measure(self.task, self.net, table, seed, score.signature(table, seed), cache=cache)
+        self.run.write_json("score.json", {**made.to_json(), "complete": complete})
+        self.run.write("report.html", report.page(self.run, self.config, table, self.plan).encode())
+
+    def score(self, on: Any = None) -> Score:
+        """The score on the test rows of its data, as measured after training; or on all rows of other data.
+
+        Raises DataError when a column or a class of the other data does not fit.
+        """
+        if on is None:
+            if not self.run.has("score.json"):
+                raise RunError(
+                    f"{self.path} was stopped before it was scored; go on with `lamina train --resume {self.path}`."
+                )
+            return Score(**self.run.read_json("score.json"))
+        table = self._table(on)
+        target = self.plan.target
+        table = table.conform([*self.plan.inputs, target])
+        known = ~table[target.name].missing()
+        if not known.any():
+            raise DataError(
+                f"no row of {table.source} has a {target.name} that the net knows ({', '.join(target.classes[:8])})."
+            )
+        table = table.with_(target=target.name).take(known)
+        signature = score.signature(table, self.plan.recipe.seed, "all rows")
+        return score.measure_on(self.task, self.net, table, self.plan.recipe.seed, signature)
+
+    def ask(self, *sources: Any) -> Any:
+        """Answers (core.answers) for a file, folder, table, row (a dict) or array; a list unless one row was asked.
+
+        Raises DataError when nothing can be read.
+        """
+        found = [answer for _, answer in self.answers(*sources)[0]]
+        return found[0] if len(found) == 1 else found
+
+    def answers(self, *sources: Any) -> tuple[list[tuple[str, Any]], list[tuple[str, str]]]:
+        """(name of the row, answer) in the order asked, and (where, why) of what could not be read.
+
+        Raises DataError when nothing of a source can be read.
+        """
+        found: list[tuple[str, Any]] = []
+        bad: list[tuple[str, str]] = []
+        for source in _gathered(sources):
+            table = self._table(source)
+            if not len(table):
+                why = f": {table.bad[0].where}: {table.bad[0].why}" if table.bad else ""
+                raise DataError(f"{table.source} holds nothing to ask about{why}.")
+            batches = Batches(table, self.plan.inputs, None, next(self.net.parameters()).device)
+            found += zip((str(n) for n in table.names), evaluate.answers(self.task, self.net, batches), strict=True)
+            bad += [(b.where, b.why) for b in table.bad]
+        return found, bad
+
+    def _table(self, source: Any) -> Table:
+        if isinstance(source, Table):
+            return source
+        target = self.plan.target
+        kinds = {f.name: f.kind for f in (*self.plan.inputs, target)}
+        return sniff.open(_frame(source), Reading(kinds=kinds, only=tuple(kinds)))
+
+    def report(self) -> Path:
+        """Path of the report, one HTML file. Raises RunError when the run is not finished."""
+        if not self.run.has("report.html"):
+            raise RunError(f"{self.path} has no report yet; go on with `lamina train --resume {self.path}`.")
+        return self.path / "report.html"
+
+    def __repr__(self) -> str:
+        return f"Trained({str(self.path)!r}, {self.plan.task}, {self.plan.net})"
+
+
+def _frame(source: Any) -> Any:
+    """A row given as a dict, or rows as a list of dicts, become a frame."""
+    rows = [source] if isinstance(source, dict) else source
+    if isinstance(rows, list) and rows and all(isinstance(r, dict) for r in rows):
+        if any(isinstance(v, np.ndarray) and v.ndim for r in rows for v in r.values()):
+            return source
+        import pandas
+
+        return pandas.DataFrame(rows)
+    return source
+
+
+def _gathered(sources: Iterable[Any]) -> list[Any]:
+    """Single files of pictures are read together, which keeps their order and is faster."""
+    paths = [Path(s) for s in sources if isinstance(s, str | Path)]
+    given = list(sources)
+    if len(paths) == len(given) > 1 and not any(
+        p.is_dir() or p.suffix.lower() in (".csv", ".tsv", ".parquet", ".jsonl") for p in paths
+    ):
+        return [paths]
+    return given
+
+
+def load(path: str | Path) -> Trained:
+    """Open a run: its folder, or its name in ./runs. Raises RunError."""
+    return Trained(Run.open(path))

@@ -1,0 +1,107 @@
+"""look: what data is, what would be done with it and how long that takes, in a few lines and a picture; nothing is trained."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+
+from lamina.api import Prepared, prepare
+from lamina.core import device
+from lamina.data._augment import NAMED
+from lamina.data._batches import Batches
+from lamina.data._pictures import Pictures
+from lamina.data._table import TRAIN, Table
+from lamina.judge.findings import findings
+from lamina.judge.sheet import sheet
+from lamina.show import clock, data_line, fields, question_line, split_line, until_line
+from lamina.train import plan as planning
+from lamina.train.budget import measure
+from lamina.train.plan import Wishes
+from lamina.train.step import Feed, Step
+
+MEASURED = 2_000  # training rows on which the speed is measured
+
+
+def look(table: Table, wishes: Wishes, console: Console | None = None) -> Prepared:
+    """Print what was found and what would be done; write a picture of the data into ./runs. Returns the plan."""
+    console = console or Console(highlight=False)
+    prepared = prepare(table, wishes)
+    plan, full = prepared.plan, prepared.full
+    seconds, weights = speed(prepared)
+    batch = plan.recipe.batch or 1
+    rows = len(full.rows(TRAIN))
+    per_pass = seconds * rows / batch
+    fits = f"a pass over {rows:,} rows takes {clock(per_pass) if per_pass >= 1 else f'{per_pass:.2f} s'}"
+    if plan.recipe.minutes:
+        passes = min(60 * plan.recipe.minutes / per_pass, plan.recipe.epochs or np.inf)
+        fits += f"; about {passes:,.0f} passes in {clock(min(60 * plan.recipe.minutes, passes * per_pass))}"
+    lines = [
+        ("data", data_line(prepared)),
+        ("columns", columns_line(full)),
+        ("target", target_line(full)),
+        ("split", split_line(prepared)),
+        ("question", question_line(plan)),
+        ("net", f"{plan.net}, {weights:,} weights"),
+        ("time", fits),
+        ("until", until_line(plan)),
+        ("licence", full.licence),
+    ]
+    console.print(fields(lines))
+    for sentence in (*full.notes, *plan.why):
+        console.print(Text(f"  - {sentence}", style="dim"))
+    for sentence in findings(full):
+        console.print(Text(f"  ! {sentence}", style="yellow"))
+    for bad in full.bad:
+        console.print(Text(f"  left out {bad.where}: {bad.why}", style="yellow"))
+    path = Path("runs") / f"look-{re.sub('[^A-Za-z0-9._-]+', '-', Path(full.source).name) or 'data'}.png"
+    path.parent.mkdir(exist_ok=True)
+    sheet(full).save(path)
+    console.print(fields([("picture", str(path)), ("next", "lamina train with the same words")]))
+    return prepared
+
+
+def speed(prepared: Prepared) -> tuple[float, int]:
+    """Seconds of one weight update, measured on a sample, and the number of weights."""
+    plan, table = prepared.plan, prepared.table
+    where = device.choose(plan.device)
+    few = table.take(table.rows(TRAIN)[:MEASURED])
+    task, net = planning.build(plan, few, where)
+    net.train()
+    feed = Feed(task, Batches(few, plan.inputs, plan.target, where), plan.recipe, NAMED[plan.recipe.augment])
+    seconds = measure(net, lambda copy: Step(task, copy, plan.recipe), feed, 0.5)
+    return seconds, sum(p.numel() for p in net.parameters())
+
+
+def columns_line(table: Table) -> str:
+    """How many columns of each kind; of pictures their sizes."""
+    kinds = Counter(
+        {"label": "category"}.get(c.field.kind, c.field.kind) for n, c in table.columns.items() if n != table.target
+    )
+    text = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    pictures = next((c.values for c in table.columns.values() if isinstance(c.values, Pictures)), None)
+    if pictures is None:
+        return text
+    sizes = pictures.sizes()
+    low, high = sizes.min(0), sizes.max(0)
+    span = f"{low[0]}x{low[1]}" if (low == high).all() else f"from {low[0]}x{low[1]} to {high[0]}x{high[1]}"
+    return f"{text} of {span} pixels, {'grey' if pictures.channels() == 1 else 'colour'}"
+
+
+def target_line(table: Table) -> str:
+    """The target's classes with their counts, or its range."""
+    column = table[table.target or ""]
+    if column.field.kind == "number":
+        low, middle, high = np.quantile(column.values, [0, 0.5, 1])
+        return f"{column.field.name}: {low:,.6g} to {high:,.6g}, median {middle:,.6g}"
+    held = (
+        column.values.sum(0)
+        if column.field.kind == "labels"
+        else np.bincount(column.values, minlength=len(column.field.classes))
+    )
+    shown = ", ".join(f"{n} {int(held[i]):,}" for i, n in enumerate(column.field.classes[:12]))
+    return f"{column.field.name}: {shown}{', ...' if len(held) > 12 else ''}"
