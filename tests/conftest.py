@@ -1,0 +1,66 @@
+"""Small tables and pictures that several tests use; all made by a seed."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+import lamina
+from lamina.core.run import Run
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _in_own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def people():
+    """200 rows: a number that tells the label, a category, a gap, an identifier."""
+    random = np.random.default_rng(0)
+    age = random.normal(40, 12, 200).round(1)
+    town = random.choice(["Ulm", "Bonn", "Jena"], 200)
+    label = np.where(age + 10 * (town == "Ulm") + random.normal(0, 3, 200) > 42, "old", "young")
+    frame = pd.DataFrame({"id": np.arange(200), "age": age, "town": town, "class": label})
+    frame.loc[::17, "age"] = np.nan
+    return frame
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of 2 classes with 24 pictures each: red above and blue above."""
+    random = np.random.default_rng(1)
+    folder = tmp_path / "photos"
+    for name, first in (("red", 0), ("blue", 2)):
+        (folder / name).mkdir(parents=True)
+        for i in range(24):
+            array = random.integers(0, 90, (20, 24, 3), np.uint8)
+            array[:10, :, first] += 150
+            Image.fromarray(array).save(folder / name / f"{name}{i}.png")
+    return folder
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A prepared tiny training of digits: (prepared, run, task, net)."""
+    from lamina.api import prepare
+    from lamina.train import plan as planning
+    from lamina.train.plan import Wishes
+    from lamina.train.recipe import Recipe
+
+    table = lamina.open("digits")
+    rows = np.concatenate([table.rows(0)[::50], table.rows(1)[::20], table.rows(2)[::40]])
+    settings = {"width": "4", "blocks": "1,1"}
+
+    def make(folder="run", **recipe):
+        wishes = Wishes(net="resnet", net_settings=settings, recipe=Recipe(**{"epochs": 3, "batch": 16, **recipe}))
+        prepared = prepare(table.take(rows), wishes)
+        run = Run.create(tmp_path / folder)
+        run.write_json("config.json", {"plan": prepared.plan.to_json()})
+        task, net = planning.build(prepared.plan, prepared.table, torch.device("cpu"))
+        return prepared, run, task, net
+
+    return make

@@ -1,0 +1,284 @@
+"""The loop: it learns, keeps its budget, resumes to the same bits, rolls back, goes on with less memory."""
+
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+import lamina
+from lamina.core.errors import RunError, SettingError, TrainingError
+from lamina.core.run import Run
+from lamina.train import engine, optim
+from lamina.train.budget import Clock
+from lamina.train.engine import fit
+from lamina.train.health import Health
+from lamina.train.recipe import Recipe
+from lamina.train.step import Order, Step
+
+
+def weights(run):
+    return {k: v for k, v in safetensors.torch.load(run.read("best.safetensors")).items()}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def train(parts, **how):
+    prepared, run, task, net = parts
+    return list(fit(task, net, prepared.table, prepared.plan.recipe, run, **how))
+
+
+def test_reports_and_best(small):
+    parts = small(epochs=20, optimizer="adamw", lr=0.01)
+    reports = train(parts)
+    assert reports[-1].fraction == 1 and reports[-1].passes == pytest.approx(20, abs=0.3)
+    assert reports[-1].best > 0.25  # ten classes, 70 rows
+    assert any(r.score is not None and r.saved for r in reports)
+    assert [h["step"] for h in parts[1].history("validation")] == sorted(
+        {r.step for r in reports if r.score is not None}
+    )
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
+@pytest.mark.parametrize("leave_at", [1, 5, 9])
+def test_left_and_resumed_ends_in_the_same_bits(small, optimizer, leave_at, monkeypatch):
+    monkeypatch.setattr(engine, "TICK", 0.0)  # a report after every step
+    monkeypatch.setattr(engine, "SAVE", 0.0)
+    how = {"optimizer": optimizer, "lr": 0.01, "epochs": 3}
+    whole = small("whole", **how)
+    train(whole)
+    part = small("part", **how)
+    prepared, run, task, net = part
+    for report in itertools.islice(fit(task, net, prepared.table, prepared.plan.recipe, run), leave_at):
+        assert report.step <= leave_at
+    again = small("unused", **how)
+    train((prepared, Run.open(run.path), again[2], again[3]))
+    assert same(weights(whole[1]), weights(run))
+    assert same(whole[3].state_dict(), again[3].state_dict())
+
+
+def test_damaged_state_is_passed_over(small, monkeypatch):
+    monkeypatch.setattr(engine, "TICK", 0.0)
+    monkeypatch.setattr(engine, "SAVE", 0.0)
+    whole = small("whole")
+    train(whole)
+    prepared, run, task, net = small("part")
+    for _ in itertools.islice(fit(task, net, prepared.table, prepared.plan.recipe, run), 6):
+        pass
+    newest = max((run.path / "state").iterdir())
+    content = bytearray(newest.read_bytes())
+    content[-100] ^= 1
+    newest.write_bytes(content)
+    again = small("unused")
+    reports = train((prepared, run, again[2], again[3]))
+    assert any("is damaged" in s and "The state before it is used" in s for r in reports for s in r.sentences)
+    assert same(weights(whole[1]), weights(run))
+
+
+KILLED = """
+import sys, torch
+torch.set_num_threads(1)
+from lamina.train import engine
+engine.TICK = engine.SAVE = 0.0
+from lamina import api
+api.train(api.open("digits").take(__import__("numpy").arange(0, 5000, 25)), api.Wishes(net="resnet",
+    net_settings={"width": "4", "blocks": "1,1"}, recipe=api.Recipe(epochs=4, batch=16)), __import__("pathlib").Path(sys.argv[1]))
+"""
+RESUMED = "import sys; from lamina import api; from pathlib import Path; import numpy\n" \
+    "api.resume(sys.argv[1], api.open('digits').take(numpy.arange(0, 5000, 25)))"  # fmt: skip
+
+
+def test_killed_and_resumed_ends_in_the_same_bits(tmp_path):
+    """SIGKILL at random moments, a real process; bench/kill.py does it fifty times."""
+
+    def run(code, name):
+        return [sys.executable, "-c", code, str(tmp_path / name)]
+
+    subprocess.run(run(KILLED, "whole"), check=True, capture_output=True)
+    process = subprocess.Popen(run(KILLED, "part"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(list((tmp_path / "part" / "state").glob("*"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(random.Random(0).random() * 0.3)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "part" / "score.json").exists()
+    subprocess.run(run(RESUMED, "part"), check=True, capture_output=True)
+    assert same(weights(Run(tmp_path / "whole")), weights(Run(tmp_path / "part")))
+    assert (tmp_path / "whole" / "score.json").read_bytes() == (tmp_path / "part" / "score.json").read_bytes()
+
+
+def test_minutes_are_kept(small):
+    parts = small(epochs=None, minutes=0.05)  # 3 seconds
+    begun = time.monotonic()
+    reports = train(parts, clock=Clock(begun, 3.0, 0.5))
+    assert reports[-1].fraction == 1 and parts[1].has("best.safetensors")
+    assert time.monotonic() - begun < 5
+
+
+def test_stop_saves_and_validates(small, monkeypatch):
+    monkeypatch.setattr(engine, "TICK", 0.0)
+    parts = small(epochs=50)
+    reports = train(parts, stop=lambda: len(parts[1].history("report")) >= 3)
+    assert reports[-1].score is not None and reports[-1].saved and reports[-1].fraction < 0.5
+
+
+def test_patience_ends_early(small):
+    reports = train(small(epochs=400, lr=1e-9, optimizer="sgd", patience=2))
+    assert reports[-1].passes < 50
+
+
+def test_nan_rolls_back_once_then_names_rows(small):
+    prepared, run, task, net = small(epochs=6)
+    real, calls = task.loss, []
+
+    def loss(net, batch, phase="all"):
+        calls.append(1)
+        return real(net, batch, phase) * (float("nan") if len(calls) == 30 else 1)
+
+    task.loss = loss
+    reports = train((prepared, run, task, net))
+    assert any("is not finite at step" in s and "digit" in s for r in reports for s in r.sentences)
+    assert len(run.history("rolled back")) == 1 and reports[-1].fraction == 1
+    assert all(t.isfinite().all() for t in weights(run).values() if t.is_floating_point())
+
+
+def test_nan_twice_is_an_error(small):
+    prepared, run, task, net = small(epochs=6)
+    real = task.loss
+    task.loss = lambda *a, **k: real(*a, **k) * float("nan")
+    with pytest.raises(TrainingError, match=r"not finite at step \d+ \(rows digit \d+.*again after going back"):
+        train((prepared, run, task, net))
+
+
+def test_out_of_memory_halves_the_micro_batch(small):
+    prepared, run, task, net = small(epochs=2)
+    real = task.loss
+
+    def loss(net, batch, phase="all"):
+        if len(batch["target"]) > 5 and net.training:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(net, batch, phase)
+
+    task.loss = loss
+    reports = train((prepared, run, task, net))
+    assert any("micro-batches of 4, same effective batch" in s for r in reports for s in r.sentences)
+
+
+def test_micro_batches_equal_the_whole_batch(small):
+    """Without batch statistics the gradients of parts add up to those of the whole."""
+    prepared, _, task, _ = small()
+    from lamina.train import plan as planning
+
+    settings = {**prepared.plan.net_config, "norm": "group"}
+    recipe = Recipe(batch=10, lr=0.1, optimizer="sgd", schedule="constant", weight_decay=0.0)
+    torch.manual_seed(3)
+    batch = {"image": torch.rand(10, 1, 28, 28), "target": torch.arange(10)}
+    ends = []
+    for micro in (10, 3):
+        torch.manual_seed(0)
+        net = planning.net_of("resnet", settings)
+        step = Step(task, net, Recipe(**{**vars(recipe), "micro_batch": micro}))
+        step(batch, 0, 0.5)
+        ends.append(torch.cat([p.detach().flatten() for p in net.parameters()]))
+    assert torch.allclose(ends[0], ends[1], atol=1e-6)
+
+
+def test_order_is_every_row_once_a_pass_and_never_one_alone():
+    order = Order(rows=37, batch=8, seed=5)
+    seen = torch.cat([order(s)[0] for s in range(37)])
+    passes = torch.cat([order(s)[1] for s in range(37)])
+    for p in range(8):
+        assert sorted(seen[passes == p].tolist()) == list(range(37))
+    assert not torch.equal(seen[passes == 0], seen[passes == 1])
+    assert torch.equal(order(30)[0], Order(37, 8, 5)(30)[0])  # asked out of order, the same
+
+
+def test_rates():
+    for schedule in ("one_cycle", "cosine", "linear", "constant"):
+        values = [optim.rate(schedule, x / 100) for x in range(101)]
+        assert max(values) <= 1.001 and min(values) >= 0
+        assert values[100] == (1 if schedule == "constant" else pytest.approx(0, abs=1e-9))
+
+
+def test_orthogonal_has_singular_values_near_one():
+    torch.manual_seed(0)
+    for shape in ((20, 50), (50, 20)):
+        values = torch.linalg.svdvals(optim.orthogonal(torch.randn(shape), steps=8))
+        assert values.min() > 0.6 and values.max() < 1.3
+
+
+def test_health_speaks_once():
+    health = Health()
+    health.first_loss(9.0, 2.3)
+    health.learning(2.3, 2.3, 0.5)
+    health.gap(0.01, 1.0, 0.9)
+    said = health.say()
+    assert "first loss is 9.00" in said[0] and "does not learn" in said[1] and "over-fits" in said[2]
+    health.first_loss(9.0, 2.3)
+    assert health.say() == []
+
+
+def test_health_sees_dead_saturated_and_vanishing():
+    health = Health()
+    net = lamina.core.catalog.find("nets", "mlp").Net(
+        lamina.core.catalog.find("nets", "mlp").Config(members=1, depth=6, activation="sigmoid", ranked=False, width=16)
+    )
+    for p in net.features.parameters():
+        p.data.mul_(40)
+    net.eval()
+    batch = {"numbers": torch.randn(32, 4), "target": torch.zeros(32, dtype=torch.long)}
+    health.activations(net, batch)
+    torch.nn.functional.cross_entropy(net(batch["numbers"]), batch["target"]).backward()
+    net.features[0].weight.grad.mul_(1e-9)
+    health.gradients(net)
+    said = " ".join(health.say())
+    assert "saturated" in said and "vanish" in said
+    dead = torch.nn.Sequential(torch.nn.ReLU())
+    dead.__class__ = type("Net", (torch.nn.Sequential,), {"__module__": "lamina.nets.resnet"})
+    health.activations(dead, {"image": -torch.ones(4, 3, 2, 2)})
+    assert "dead" in " ".join(health.say())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"minutes": 0}, "--minutes must be more than 0, not 0"),
+        ({"epochs": 1, "steps": 5}, "--epochs and --steps"),
+        ({"batch": 1}, "--batch must be between 2"),
+        ({"lr": float("nan")}, "--lr must be between"),
+    ],
+)
+def test_recipe_refuses(settings, message):
+    with pytest.raises(SettingError, match=message):
+        Recipe(**settings)
+
+
+def test_disk_full_is_named_and_the_last_state_stays(small, monkeypatch):
+    monkeypatch.setattr(engine, "SAVE", 0.0)
+    monkeypatch.setattr(engine, "TICK", 0.0)
+    prepared, run, task, net = small(epochs=5)
+    real, count = os.fsync, itertools.count()
+
+    def full(number):
+        if next(count) > 40:
+            raise OSError(28, "No space left on device")
+        return real(number)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunError, match="No space left on device; what was saved before is intact"):
+        train((prepared, run, task, net))
+    monkeypatch.setattr(os, "fsync", real)
+    again = small("unused", epochs=5)
+    reports = train((prepared, run, again[2], again[3]))
+    assert reports[-1].fraction == 1
+    assert not list(Path(run.path).rglob("*.new"))
