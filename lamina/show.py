@@ -36,7 +36,7 @@ class Display:
 
     def say(self, sentence: str, style: str = "yellow") -> None:
         """One sentence, above the progress line."""
-        self.console.print(Text(f"  {sentence}", style=style))
+        self.console.print(Text(f"  {sentence}", style=style), soft_wrap=True)
 
     def plan(self, prepared: Prepared, net: nn.Module, constant: float, run: Run) -> None:
         """The plan, before training."""
