@@ -130,6 +130,10 @@ def test_pack_fits_and_is_cached(photos, tmp_path):
     assert (packed[0] == want).all() and isinstance(packed, np.memmap)
     assert len(list((tmp_path / "store").iterdir())) == 1
     assert (pictures.pack((3, 16, 16), tmp_path / "store") == packed).all()
+    kept = next((tmp_path / "store").iterdir())
+    whole = packed.copy()
+    kept.write_bytes(kept.read_bytes()[:-1000])  # cut short: made anew
+    assert (pictures.pack((3, 16, 16), tmp_path / "store") == whole).all()
     assert len(list((tmp_path / "store").iterdir())) == 1
 
 

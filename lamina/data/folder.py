@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,105 +13,172 @@ from typing import Any
 import numpy as np
 
 from lamina.core.errors import DataError
+from lamina.data import idx, sniff
 from lamina.data._pictures import SUFFIXES, Pictures, inspect
-from lamina.data._table import TEST, TRAIN, VALIDATION, Bad, Column, Field, Reading, Table
+from lamina.data._table import SPLITS, TEST, TRAIN, VALIDATION, Bad, Column, Field, Reading, Table
 
 SPLIT_FOLDERS = {
     "train": TRAIN, "training": TRAIN, "val": VALIDATION, "valid": VALIDATION, "validation": VALIDATION, "dev": VALIDATION,
     "test": TEST, "testing": TEST,
 }  # fmt: skip
 JUNK = ("thumbs.db", "desktop.ini", "icon\r", "__macosx")
-DEPTH = 6  # folders below the one given
+SHOWN = 5  # kinds of files passed over that are named
+NO_CLASS = "is in no class folder"
 
 
 def claims(source: Any) -> bool:
-    """Claims a folder that holds pictures, a picture file, or a list of paths of files."""
+    """Claims a folder that holds pictures, a picture file, or a list of paths of pictures; a folder of IDX files not."""
     if isinstance(source, list | tuple):
-        return bool(source) and all(isinstance(p, Path | str) for p in source)
+        paths = [p for p in source if isinstance(p, Path | str)]
+        return len(paths) == len(source) and any(isinstance(p, Path) or _is_picture(p) for p in paths)
     if not isinstance(source, Path):
         return False
-    if source.is_file():
-        return source.suffix.lower() in SUFFIXES
-    return source.is_dir() and next((p for p in _files(source) if p.suffix.lower() in SUFFIXES), None) is not None
+    try:
+        if not source.is_dir():
+            return source.is_file() and _is_picture(source)
+        return not idx.claims(source) and any(_is_picture(path) for path, _ in _walk(source, source.resolve()))
+    except PermissionError:
+        return True  # read says what is wrong
 
 
 def read(source: Any, reading: Reading) -> Table:
     """Column "image", and column "class" where class folders tell it; split from train, val and test folders.
 
-    Raises DataError when no picture can be read.
+    Raises DataError when no picture can be read, with the nearest name when nothing is there.
     """
-    if isinstance(source, list | tuple) or source.is_file():
-        files = [Path(p) for p in source] if isinstance(source, list | tuple) else [source]
-        return _loose(files, str(files[0]) if len(files) == 1 else f"{len(files)} files", [str(f) for f in files])
-    found = list(_files(source))
-    files = [p for p in found if p.suffix.lower() in SUFFIXES]
-    others = Counter(p.suffix.lower() or p.name for p in found if p.suffix.lower() not in SUFFIXES)
-    names = [p.relative_to(source).as_posix() for p in files]
-    notes = [f"{sum(others.values())} other files passed over ({', '.join(sorted(others)[:5])})."] if others else []
-    places = [_place(Path(n).parts) for n in names]
-    if all(label is None for _, label in places):
-        return _loose(files, str(source), names).noted(*notes)
-    if any(split is None for split, _ in places) and any(split is not None for split, _ in places):
-        stray = next(n for n, (split, _) in zip(names, places, strict=True) if split is None)
-        raise DataError(f"{source} has train, val or test folders, but {stray} is in none of them; move or remove it.")
-    bad = [Bad(n, "is in no class folder") for n, (_, label) in zip(names, places, strict=True) if label is None]
-    keep = [i for i, (_, label) in enumerate(places) if label is not None]
-    table = _loose([files[i] for i in keep], str(source), [names[i] for i in keep])
-    by_name = dict(zip(names, places, strict=True))
-    labels = [str(by_name[n][1]) for n in table.names]
-    classes = tuple(sorted({label for _, label in places if label is not None}, key=natural))
+    if isinstance(source, list | tuple):
+        files = [Path(p).expanduser() for p in source]
+        names = [_shown(p) for p in files]
+        return _readable(files, names, names[0] if len(files) == 1 else f"{len(files)} files", [])
+    try:
+        if source.is_file():
+            return _readable([source], [_shown(source)], str(source), [])
+        if not source.is_dir():
+            raise sniff._missing(source)
+        found = list(_walk(source, source.resolve()))
+    except PermissionError as error:
+        raise DataError(f"{error.filename} cannot be read: permission denied; change its rights.") from None
+    return _of_folder(source, found)
+
+
+def _of_folder(source: Path, found: list[tuple[Path, str]]) -> Table:
+    """The table of a folder, from its files and what keeps each from being read."""
+    others = [(path, why) for path, why in found if not _is_picture(path)]
+    pictures = {_shown(path.relative_to(source)): (path, why) for path, why in found if _is_picture(path)}
+    if not pictures:
+        what = "holds no pictures" if others else "is empty"
+        raise DataError(f"{source} {what}; put pictures into one folder per class.")
+    places = _places(str(source), sorted(pictures, key=lambda name: [natural(part) for part in name.split("/")]))
+    has_classes = any(label for _, label in places.values())
+    notes = _passed_over(source, others) + (_without_unnamed(places) if has_classes else [])
+    why = {n: pictures[n][1] or ("" if label or not has_classes else NO_CLASS) for n, (_, label) in places.items()}
+    good = [n for n, w in why.items() if not w]
+    table = _readable([pictures[n][0] for n in good], good, str(source), [Bad(n, w) for n, w in why.items() if w])
+    splits = [places[n][0] for n in table.names]
+    if None not in splits:
+        table = table.with_(split=np.array(splits, np.int8), split_rule="the train, val and test folders")
+    return (_labelled(table, [str(places[n][1]) for n in table.names]) if has_classes else table).noted(*notes)
+
+
+def _without_unnamed(places: dict[str, tuple[int | None, str | None]]) -> list[str]:
+    """Take the splits without class folders out of `places` (a test set whose answers are kept secret), and say so."""
+    notes = []
+    for split, part in enumerate(SPLITS):
+        own = [name for name, place in places.items() if place[0] == split]
+        if own and not any(places[name][1] for name in own):
+            notes.append(f"The {part} folder has no class folders: its {len(own):,} pictures are left out.")
+            for name in own:
+                del places[name]
+    return notes
+
+
+def _labelled(table: Table, labels: list[str]) -> Table:
+    classes = tuple(sorted(set(labels), key=natural))
     code = {name: i for i, name in enumerate(classes)}
     column = Column(Field("class", "label", classes), np.array([code[label] for label in labels], np.int64))
-    splits = [by_name[n][0] for n in table.names]
-    split = None if splits[0] is None else np.array(splits, np.int8)
-    rule = "the train, val and test folders" if split is not None else ""
-    table = table.with_column(column).with_(target="class", split=split, split_rule=rule, tried=len(files))
-    return table.with_(bad=(*table.bad, *bad)).noted(*notes)
+    return table.with_column(column).with_(target="class")
 
 
 def natural(text: str) -> list[tuple[int, int | str]]:
-    """Key of the natural order: img2 before img10."""
-    return [(0, int(part)) if part.isdigit() else (1, part.lower()) for part in re.split(r"(\d+)", text) if part]
+    """Key of the natural order: img2 before img10, and of texts that differ in case alone always the same one first."""
+    parts: list[tuple[int, int | str]] = []
+    for part in re.split(r"(\d+)", text):
+        if part:
+            parts.append((0, int(part)) if part.isdecimal() else (1, part.lower()))
+    return [*parts, (-1, text)]
 
 
-def _place(parts: tuple[str, ...]) -> tuple[int | None, str | None]:
-    """(split, class) from the folders a file is in; None where there is none."""
-    folders = parts[:-1]
-    split = SPLIT_FOLDERS.get(folders[0].lower()) if folders else None
-    if split is not None:
-        folders = folders[1:]
-    return split, folders[0] if folders else None
+def _places(source: str, names: list[str]) -> dict[str, tuple[int | None, str | None]]:
+    """Name -> split and class, from the folders it is in; None where there is none.
+
+    Folders named train, val or test are splits when nothing stands beside them, or when train holds folders; otherwise
+    they are classes like their neighbours (bus, car, train). Raises DataError for a folder beside the splits.
+    """
+    folders = {name: name.split("/")[:-1] for name in names}
+    first = {f[0] for f in folders.values() if f}
+    split = {name: SPLIT_FOLDERS[name.lower()] for name in first if name.lower() in SPLIT_FOLDERS}
+    holds_folders = {f[0] for f in folders.values() if len(f) > 1}
+    if split.keys() != first and not any(split[name] == TRAIN for name in split.keys() & holds_folders):
+        return {name: (None, f[0] if f else None) for name, f in folders.items()}
+    stray = next((name for name, f in folders.items() if f and f[0] not in split), None)
+    if stray:
+        raise DataError(f"{source} has train, val or test folders, but {stray} is in none of them; move or remove it.")
+    return {name: (split[f[0]] if f else None, f[1] if len(f) > 1 else None) for name, f in folders.items()}
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Files below a folder in natural order; dot-folders, junk and links that lead out of it passed over."""
-    root = folder.resolve()
+def _walk(folder: Path, root: Path, above: tuple[str, ...] = ()) -> Iterator[tuple[Path, str]]:
+    """Files below a folder, and "" or what keeps each from being read; dot-files and junk are passed over.
 
-    def walk(at: Path, depth: int) -> Iterator[Path]:
-        try:
-            entries = sorted(at.iterdir(), key=lambda p: natural(p.name))
-        except PermissionError:
-            raise DataError(f"{at} cannot be read: permission denied.") from None
-        for path in entries:
-            if path.name.startswith(".") or path.name.lower() in JUNK:
+    Links are followed inside `root` alone. Raises PermissionError.
+    """
+    above = (*above, os.path.realpath(folder))
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path, real = Path(entry.path), os.path.realpath(entry.path) if entry.is_symlink() else ""
+            if entry.name.startswith(".") or entry.name.lower() in JUNK:
                 continue
-            if path.is_symlink() and not path.resolve().is_relative_to(root):
-                continue
-            if path.is_dir() and depth < DEPTH:
-                yield from walk(path, depth + 1)
-            elif path.is_file():
-                yield path
+            if real and not Path(real).is_relative_to(root):
+                yield path, "is a link that leads out of the folder"
+            elif real in above:
+                yield path, "is a link to a folder that it is in"
+            elif entry.is_dir():
+                yield from _walk(path, root, above)
+            elif entry.is_file():
+                yield path, ""
+            else:
+                yield path, "is a link to nothing" if real else "is not a file"
 
-    return walk(folder, 0)
+
+def _passed_over(source: Path, others: list[tuple[Path, str]]) -> list[str]:
+    """What is said about files that are no pictures, and about links to folders."""
+    kinds = Counter(path.suffix.lower() or path.name for path, why in others if not why)
+    notes = sorted(f"{_shown(path.relative_to(source))} {why}; it is left out." for path, why in others if why)
+    if len(notes) > SHOWN:
+        notes[SHOWN:] = [f"{len(notes) - SHOWN:,} more links are left out."]
+    if kinds:
+        commonest = sorted(kinds, key=lambda kind: (-kinds[kind], kind))[:SHOWN]
+        named = ", ".join(f"{kinds[kind]:,} {kind}" if len(kinds) > 1 else kind for kind in commonest)
+        notes.append(f"{kinds.total():,} other files passed over ({named}{', ...' if len(kinds) > SHOWN else ''}).")
+    return notes
 
 
-def _loose(files: list[Path], source: str, names: list[str]) -> Table:
-    """A table of pictures alone; those that do not decode are listed as bad."""
+def _is_picture(path: Path | str) -> bool:
+    return str(path).lower().endswith(SUFFIXES)
+
+
+def _shown(path: Path) -> str:
+    """A path with '/', composed letters (macOS stores them apart), and bytes that are no UTF-8 written out."""
+    return unicodedata.normalize("NFC", os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace"))
+
+
+def _readable(files: list[Path], names: list[str], source: str, bad: list[Bad]) -> Table:
+    """A table of pictures alone; those that do not decode join those that are bad already."""
     wrong = inspect(files)
-    bad = tuple(Bad(n, w) for n, w in zip(names, wrong, strict=True) if w)
+    listed = (*bad, *(Bad(n, w) for n, w in zip(names, wrong, strict=True) if w))
     good = [i for i, w in enumerate(wrong) if not w]
     if not good:
-        first = f"; the first: {bad[0].where} {bad[0].why}" if bad else ""
+        first = f"; the first: {listed[0].where} {listed[0].why}" if listed else ""
         raise DataError(f"{source} holds no picture that can be read{first}.")
     columns = {"image": Column(Field("image", "image"), Pictures.of_files([files[i] for i in good]))}
-    return Table(columns, source, "folder", np.array([names[i] for i in good], object), bad=bad, tried=len(files))
+    found = np.array([names[i] for i in good], object)
+    return Table(columns, source, "folder", found, bad=listed, tried=len(files) + len(bad))

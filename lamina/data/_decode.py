@@ -1,0 +1,169 @@
+"""Decoding: a picture file of any kind, or an array of any number type, becomes uint8 pixels.
+
+Pixels are uint8 (height, width, channels), EXIF rotation applied once, transparent pixels over white.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from lamina.core.errors import DataError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # no other decoder runs: EPS would start Ghostscript
+BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"GIF8", b"II*\x00", b"MM\x00*", b"P5", b"P6")
+GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B")  # modes of Pillow
+MAX_PIXELS = 100_000_000
+LARGE = 25_000_000  # pixels, over which pictures are decoded one at a time, to bound memory
+CHUNK = 1 << 26  # bytes that are converted at once
+
+
+class _Quiet:
+    """No warnings while any thread is inside; catch_warnings alone loses the filters when threads overlap."""
+
+    def __init__(self) -> None:
+        self.lock, self.inside, self.caught = threading.Lock(), 0, contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if not self.inside:
+                self.caught.enter_context(warnings.catch_warnings(action="ignore"))
+            self.inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                self.caught.close()
+
+
+_quiet, _one_large = _Quiet(), threading.Lock()
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """A picture file, its header read. What goes wrong with it becomes a DataError that names the file."""
+    try:
+        if path.exists() and not path.is_file():  # a pipe would wait for ever
+            raise DataError(f"{path} is not a file.")
+        with _quiet, Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError
+            yield image
+    except DataError:
+        raise
+    except Exception as error:  # a decoder fails on damaged bytes in more ways than can be listed
+        raise DataError(f"{path} {reason(path, error)}.") from None
+
+
+def decode(path: Path, side: int | None = None) -> np.ndarray:
+    """uint8 (height, width, 1|3) of a picture file: JPEG, PNG, WebP, BMP, GIF (first frame), TIFF, whatever its suffix.
+
+    16-bit pictures are divided by 257; 32-bit and float ones follow the rule of Pictures.of_array. A JPEG may come
+    smaller, but its shorter side no less than `side`. Raises DataError naming the file and what is wrong with it.
+    """
+    with _opened(path) as image:
+        if side:
+            image.draft(None, (2 * side, 2 * side))
+        with _one_large if image.width * image.height > LARGE else contextlib.nullcontext():
+            image.load()
+            turn, pixels = _orientation(image), _pixels(image)
+    pixels = pixels.swapaxes(0, 1) if turn > 4 else pixels
+    down, right = -1 if turn in (3, 4, 7, 8) else 1, -1 if turn in (2, 3, 6, 7) else 1
+    return np.ascontiguousarray(pixels[::down, ::right])
+
+
+def _orientation(image: Image.Image) -> int:
+    """How the picture is stored turned and mirrored, 1 to 8 (EXIF 2.3, tag 0x0112); 1 for TIFF, which Pillow turns."""
+    try:
+        turn = int(Image.Image.getexif(image).get(0x0112, 1))  # PngImageFile.getexif would decode the pixels
+    except Exception:  # damaged EXIF is no reason to lose the picture
+        return 1
+    return turn if 1 <= turn <= 8 and image.format != "TIFF" else 1
+
+
+def header(name: str) -> tuple[int, int, bool]:
+    """Height and width after rotation, and whether the mode is grey; pixels are not decoded."""
+    with _opened(Path(name)) as image, open(name, "rb") as file:
+        if image.format == "PNG" and "exif" not in image.info:  # some tools write EXIF behind the pixels
+            file.seek(max(0, os.fstat(file.fileno()).st_size - (1 << 17)))
+            if b"eXIf" in file.read():
+                image.load()
+        width, height = image.size
+        return (width, height, image.mode in GREY) if _orientation(image) > 4 else (height, width, image.mode in GREY)
+
+
+def reason(path: Path, error: Exception) -> str:
+    """What is wrong with a file that could not be decoded."""
+    if isinstance(error, PermissionError):
+        return "cannot be read: permission denied"
+    if isinstance(error, FileNotFoundError):
+        return "does not exist"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"has more pixels than the limit of {MAX_PIXELS:,}; make it smaller"
+    begin, why = b"\x89PNG", "its header is incomplete"
+    with contextlib.suppress(OSError, ValueError), open(path, "rb") as file:
+        begin = file.read(16)
+    if not begin:
+        return "is empty (0 bytes)"
+    if begin[4:8] == b"ftyp":
+        return "is a HEIC or AVIF picture, which is not read; save it as JPEG or PNG"
+    if not begin.startswith(BEGINNINGS):
+        return "is not a picture, whatever its name says"
+    if not isinstance(error, Image.UnidentifiedImageError):
+        why = str(error).split("\n")[0][:80]
+    return f"is truncated or damaged ({why})"
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    """uint8 (height, width, 1|3) of any mode of Pillow."""
+    if image.mode[0] in "IF":
+        array = np.array(image)[None, ..., None]
+        has_16_bits = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
+        return (_scaled(array, 0, 1 / 257) if has_16_bits else as_bytes(array))[0]
+    if image.has_transparency_data:
+        return over_white(np.array(image.convert("RGBA")))[..., : 1 if image.mode in GREY else 3]
+    array = np.array(image.convert("L" if image.mode in GREY else "RGB"))
+    return array[..., None] if array.ndim == 2 else array
+
+
+def as_bytes(array: np.ndarray) -> np.ndarray:
+    """uint8 values of pictures (rows, ...) of any number type, by the rule of Pictures.of_array."""
+    if array.dtype == np.uint8:
+        return array
+    kind = array.dtype.kind
+    if kind not in "biuf":
+        raise DataError(f"pictures must be numbers, not {array.dtype}.")
+    low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 1.0)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        row = next(i for i, picture in enumerate(array) if not np.isfinite(picture).all())
+        raise DataError(f"picture {row} holds NaN or inf; replace these values.")
+    if kind == "b" or (kind == "f" and low >= -1 and high <= 1):
+        return _scaled(array, 0, 255) if low >= 0 else _scaled(array, -1, 127.5)
+    if low >= 0 and high <= 255:
+        return _scaled(array, 0, 1)
+    if low >= 0 and high <= 65_535 and kind != "f":
+        return _scaled(array, 0, 255 / next(most for most in (1_023, 4_095, 16_383, 65_535) if high <= most))
+    return _scaled(array, low, 255 / max(high - low, 1e-300))
+
+
+def _scaled(array: np.ndarray, low: float, scale: float) -> np.ndarray:
+    """uint8 of (value - low) * scale, rounded, a few rows at a time."""
+    made, rows = np.empty(array.shape, np.uint8), max(1, CHUNK // (8 * math.prod(array.shape[1:])))
+    for start in range(0, len(array), rows):
+        made[start : start + rows] = np.round((array[start : start + rows].astype(np.float64) - low) * scale)
+    return made
+
+
+def over_white(array: np.ndarray) -> np.ndarray:
+    """RGBA (..., 4) -> RGB (..., 3), transparent parts white."""
+    alpha = array[..., 3:].astype(np.uint16)
+    return ((array[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
