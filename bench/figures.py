@@ -91,7 +91,7 @@ def budget(options: argparse.Namespace) -> list[str]:
 
 def kill(options: argparse.Namespace) -> list[str]:
     """SIGKILL at random moments until the run is finished; best.safetensors and score.json must be those of a run never killed."""
-    words = ["digits", "--epochs", "1", "--net", "lenet/1990", "--augment", "none"]
+    words = ["digits", "--epochs", "20", "--net", "lenet/1990", "--augment", "none"]
     chance, kills, ends, equal = random.Random(1), 0, 0, 0
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "whole"

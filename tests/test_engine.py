@@ -98,7 +98,7 @@ RESUMED = "import sys; from lamina import api; from pathlib import Path; import 
 
 
 def test_killed_and_resumed_ends_in_the_same_bits(tmp_path):
-    """SIGKILL at random moments, a real process; bench/kill.py does it fifty times."""
+    """SIGKILL at a random moment, a real process; bench/figures.py kill does it fifty times."""
 
     def run(code, name):
         return [sys.executable, "-c", code, str(tmp_path / name)]
@@ -113,8 +113,8 @@ def test_killed_and_resumed_ends_in_the_same_bits(tmp_path):
     process.wait()
     assert not (tmp_path / "part" / "score.json").exists()
     subprocess.run(run(RESUMED, "part"), check=True, capture_output=True)
-    assert same(weights(Run(tmp_path / "whole")), weights(Run(tmp_path / "part")))
-    assert (tmp_path / "whole" / "score.json").read_bytes() == (tmp_path / "part" / "score.json").read_bytes()
+    for name in ("best.safetensors", "score.json"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "part" / name).read_bytes()
 
 
 def test_minutes_are_kept(small):

@@ -89,8 +89,14 @@ def save(run: Run, progress: Progress, net: nn.Module, average: Average, step: S
 
 
 def to_bytes(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
-    """A safetensors file as bytes; tensors that share memory are written apart."""
-    return safetensors.torch.save({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, metadata)
+    """A safetensors file as bytes, always the same ones; tensors that share memory are written apart."""
+    content = safetensors.torch.save({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, metadata)
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))  # safetensors writes them in any order
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # values stay aligned
+    return len(text).to_bytes(8, "little") + text + content[8 + size :]
 
 
 def restore(run: Run, net: nn.Module, average: Average, step: Step) -> tuple[Progress | None, list[str]]:
