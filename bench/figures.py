@@ -33,11 +33,12 @@ def train(folder: Path, *words: str) -> tuple[float, dict]:
 
 def spread(values: list[float]) -> str:
     """Mean and half-width of the 95 % interval of the mean (Student's t) over seeds; a single value has none."""
+    digits = ",.0f" if abs(statistics.mean(values)) >= 500 else ".2f"
     if len(values) < 2:
-        return f"{values[0]:.4g} (n = 1)"
+        return f"{values[0]:{digits}} (n = 1)"
     t = {2: 12.7, 3: 4.30, 4: 3.18, 5: 2.78}.get(len(values), 2.0)
     half = t * statistics.stdev(values) / len(values) ** 0.5
-    return f"{statistics.mean(values):.4g} +- {half:.2g} (n = {len(values)})"
+    return f"{statistics.mean(values):{digits}} +- {half:{digits}} (n = {len(values)})"
 
 
 def seeded(name: str, seeds: int, words: list[str]) -> list[str]:

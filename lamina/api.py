@@ -193,7 +193,7 @@ def _train(
     stop: Callable[[], bool],
     fresh: Prepared | None = None,
 ) -> Trained:
-    where = device.choose(plan.device)
+    where, threads = device.choose(plan.device), torch.get_num_threads()
     task, net = planning.build(plan, table, where)
     limit = 60 * plan.recipe.minutes if plan.recipe.minutes else float("inf")
     tests = len(table.rows(TEST)) / len(table.rows(VALIDATION))
@@ -206,7 +206,8 @@ def _train(
     if display:
         display.end()
     trained = Trained(run)
-    trained._finish(table, complete=not stop())
+    trained._finish(table, complete=not stop())  # with the threads that were fastest in training
+    torch.set_num_threads(threads)
     if display:
         display.result(trained, clock.seconds(), stopped=stop())
     return trained

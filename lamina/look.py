@@ -20,9 +20,9 @@ from lamina.judge.findings import findings
 from lamina.judge.sheet import sheet
 from lamina.show import clock, data_line, fields, question_line, split_line, until_line
 from lamina.train import plan as planning
-from lamina.train.budget import measure
 from lamina.train.plan import Wishes
 from lamina.train.step import Feed, Step
+from lamina.train.ways import choose
 
 MEASURED = 2_000  # training rows on which the speed is measured
 
@@ -52,10 +52,9 @@ def look(table: Table, wishes: Wishes, console: Console | None = None) -> Prepar
         ("licence", full.licence),
     ]
     console.print(fields(lines))
-    for sentence in (*full.notes, *plan.why):
-        console.print(Text(f"  - {sentence}", style="dim"))
-    for sentence in findings(full):
-        console.print(Text(f"  ! {sentence}", style="yellow"))
+    console.print()
+    console.print(fields([("-", sentence) for sentence in (*full.notes, *plan.why)], "dim"))
+    console.print(fields([("!", sentence) for sentence in findings(full)], "yellow"))
     for bad in full.bad:
         console.print(Text(f"  left out {bad.where}: {bad.why}", style="yellow"))
     path = Path("runs") / f"look-{re.sub('[^A-Za-z0-9._-]+', '-', Path(full.source).name) or 'data'}.png"
@@ -73,7 +72,7 @@ def speed(prepared: Prepared) -> tuple[float, int]:
     task, net = planning.build(plan, few, where)
     net.train()
     feed = Feed(task, Batches(few, plan.inputs, plan.target, where), plan.recipe, NAMED[plan.recipe.augment])
-    seconds = measure(net, lambda copy: Step(task, copy, plan.recipe), feed, 0.5)
+    seconds = choose(net, lambda copy: Step(task, copy, plan.recipe), feed, 0.5)[0].seconds
     return seconds, sum(p.numel() for p in net.parameters())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
@@ -31,7 +31,9 @@ class Display:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False, soft_wrap=False)
         self.live: Live | None = None
+        self.cell: Any = None  # the notebook's output that is written over
         self.printed = 0.0
+        self.begun = False
         self.rate = "rows/s"
 
     def say(self, sentence: str, style: str = "yellow") -> None:
@@ -60,8 +62,8 @@ class Display:
         ]
         self.console.print(fields(rows))
         notes = [*table.notes, *plan.why]
-        for note in notes[:12]:
-            self.console.print(Text(f"  - {note}", style="dim"))
+        self.console.print()
+        self.console.print(fields([("-", note) for note in notes[:12]], "dim"))
         for bad in table.bad[:5]:
             self.console.print(Text(f"  left out {bad.where}: {bad.why}", style="yellow"))
         if len(table.bad) > 5:
@@ -69,9 +71,14 @@ class Display:
 
     def report(self, report: Report) -> None:
         """The progress line, and what health has to say."""
+        if not self.begun and report.passes_left:
+            self.say(f"About {report.passes + report.passes_left:.3g} passes fit into the time.", "dim")
+        self.begun = True
         for sentence in report.sentences:
             self.say(sentence)
-        if self.console.is_terminal or self.console.is_jupyter:
+        if self.console.is_jupyter:
+            self._notebook(self._line(report, bar=True).plain.strip())
+        elif self.console.is_terminal:
             if self.live is None:
                 self.live = Live(console=self.console, auto_refresh=False)
                 self.live.start()
@@ -79,6 +86,16 @@ class Display:
         elif time.monotonic() - self.printed >= PLAIN_EVERY or report.fraction >= 1:
             self.printed = time.monotonic()
             self.console.print(self._line(report, bar=False), soft_wrap=True)
+
+    def _notebook(self, line: str) -> None:
+        """One output of the cell, written over; rich's own would need ipywidgets."""
+        from IPython.display import display  # pyright: ignore[reportMissingImports]  # there in every notebook
+
+        shown_ = {"text/plain": line}
+        if self.cell is None:
+            self.cell = display(shown_, raw=True, display_id=True)
+        else:
+            self.cell.update(shown_, raw=True)
 
     def _line(self, report: Report, bar: bool) -> Text:
         line = Text("  ")
@@ -96,7 +113,7 @@ class Display:
         """Training is over."""
         if self.live:
             self.live.stop()
-            self.live = None
+        self.live = self.cell = None
 
     def result(self, trained: Trained, seconds: float, stopped: bool) -> None:
         """Score against baselines, worst mistakes, where everything lies, what to try next."""
@@ -120,7 +137,7 @@ class Display:
         line = Text("  ").append(f"{made.name} {shown(made.name, made.value)}", "bold green")
         self.console.print(line.append(f"  on the test rows ({interval_shown(made)})"), soft_wrap=True)
         rows = [(name, shown(made.name, value)) for name, value in made.baselines.items()]
-        others = [(k, shown(k, v)) for k, v in made.numbers.items() if k != made.name]
+        others = [(k.replace("_", " "), shown(k, v)) for k, v in made.numbers.items() if k != made.name]
         self.console.print(
             fields(
                 [
@@ -130,9 +147,8 @@ class Display:
             )
         )
         if made.mistakes:
-            self.console.print(Text("  worst mistakes", style="dim"))
-        for mistake in made.mistakes[:5]:
-            self.console.print(Text(f"    {mistake_line(mistake)}"), soft_wrap=True)
+            told = [f"\n    {mistake_line(mistake)}" for mistake in made.mistakes[:5]]
+            self.console.print(Text("  worst mistakes", "dim").append("".join(told), "not dim"), soft_wrap=True)
         self.console.print(Text(f"  {made.signature}", style="dim"), soft_wrap=True)
 
 
@@ -146,13 +162,13 @@ def mistake_line(mistake: dict) -> str:
     return f"{mistake['name']}: is {values[0]}, answered {values[1]}{sure}"
 
 
-def fields(rows: list[tuple[str, str]]) -> Padding:
+def fields(rows: list[tuple[str, str]], style: str = "") -> Padding:
     """Two columns: a dim name and its text."""
     grid = Grid.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     for name, text in rows:
-        grid.add_row(name, Text(text))
+        grid.add_row(name, Text(text, style))
     return Padding(grid, (0, 0, 0, 2))
 
 

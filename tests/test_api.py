@@ -3,6 +3,10 @@
 import csv
 import io
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -82,7 +86,12 @@ def test_picture_and_columns_together(photos, tmp_path):
     ]
     pd.DataFrame(rows).to_csv(tmp_path / "t.csv", index=False)
     run = lamina.fit(
-        str(tmp_path / "t.csv"), target="kind", epochs=8, net="join", net_settings={"width": 8}, show=False
+        str(tmp_path / "t.csv"),
+        target="kind",
+        epochs=8,
+        net="join",
+        net_settings={"stem": 8, "stages": "8,16"},
+        show=False,
     )
     assert run.plan.net == "join" and run.score().value > 0.6
     assert len(run.answers(tmp_path / "t.csv")[0]) == 48
@@ -173,6 +182,34 @@ def test_command_line_from_train_to_ask(photos, capsys):
     assert code == 0 and len(out.splitlines()) == 48 and "left out red/broken.png" in err
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_scores(number, code, tmp_path):
+    words = [
+        "train",
+        "digits",
+        "--net",
+        "lenet/1990",
+        "--augment",
+        "none",
+        "--epochs",
+        "5000",
+        "--run",
+        str(tmp_path / "run"),
+    ]
+    process = subprocess.Popen([sys.executable, "-m", "lamina", *words], stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "run").glob("best.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Stopped and saved" in told and f"lamina train --resume {tmp_path / 'run'}" in " ".join(told.split())
+    score = json.loads((tmp_path / "run" / "score.json").read_text())
+    assert not score["complete"] and score["rows"] == 1000
+    again = lamina.resume(tmp_path / "run", stop=lambda: True)  # a run that was stopped can go on
+    assert not again.score().complete
+
+
 def test_look_list_and_doctor(photos, capsys, tmp_path):
     code, out, _ = lamina_says(capsys, "look", photos, "--minutes", 1)
     assert code == 0 and "20x24" in out and "blue 24, red 24" in out and "a pass over" in out
@@ -189,7 +226,7 @@ def test_look_list_and_doctor(photos, capsys, tmp_path):
         (["train", "--epoch", "3"], "no flag of lamina train '--epoch'; did you mean '--epochs'"),
         (["train", "--net", "resnt"], "no net 'resnt'; did you mean 'resnet'"),
         (["train", "--net", "resnet/51"], "no size of resnet '51'"),
-        (["train", "--net.widht", "3"], "did you mean '--net.width'"),
+        (["train", "--net.stagse", "3"], "did you mean '--net.stages'"),
         (["train", "--minutes", "0"], "--minutes must be more than 0, not 0"),
         (["train", "--epochs", "many"], "--epochs must be a number, not 'many'"),
         (["train", "--task", "clasify"], "no task 'clasify'; did you mean 'classify'"),

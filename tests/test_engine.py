@@ -1,5 +1,6 @@
 """The loop: it learns, keeps its budget, resumes to the same bits, rolls back, goes on with less memory."""
 
+import copy
 import itertools
 import os
 import random
@@ -16,12 +17,15 @@ import torch
 import lamina
 from lamina.core.errors import RunError, SettingError, TrainingError
 from lamina.core.run import Run
+from lamina.data._augment import NAMED
+from lamina.data._batches import Batches
 from lamina.train import engine, optim
 from lamina.train.budget import Clock
 from lamina.train.engine import fit
 from lamina.train.health import Health
 from lamina.train.recipe import Recipe
-from lamina.train.step import Order, Step
+from lamina.train.step import Feed, Order, Step
+from lamina.train.ways import Way
 
 
 def weights(run):
@@ -87,6 +91,8 @@ def test_damaged_state_is_passed_over(small, monkeypatch):
 KILLED = """
 import sys, torch
 torch.set_num_threads(1)
+from lamina.train import ways
+ways.REPEATED = 1e9
 from lamina.train import engine
 engine.TICK = engine.SAVE = 0.0
 from lamina import api
@@ -117,6 +123,38 @@ def test_killed_and_resumed_ends_in_the_same_bits(tmp_path):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "part" / name).read_bytes()
 
 
+def test_a_way_is_chosen_logged_and_kept(small, monkeypatch):
+    """The one that a resumed run goes on with is the saved one, whatever would be measured now."""
+    monkeypatch.setattr(engine, "TICK", 0.0)
+    prepared, run, task, net = small("part")
+    for _ in itertools.islice(fit(task, net, prepared.table, prepared.plan.recipe, run), 3):
+        pass
+    measured = run.history("ways")[0]["measured"]
+    assert {m["threads"] for m in measured} == {1, torch.get_num_threads()}
+    assert {m["channels_last"] for m in measured} == {True, False} and all(m["seconds"] > 0 for m in measured)
+    monkeypatch.setattr(engine, "choose", None)
+    again = small("unused")
+    reports = train((prepared, Run.open(run.path), again[2], again[3]))
+    assert reports[-1].fraction == 1
+
+
+@pytest.mark.parametrize("way", [Way(1, True), Way(2, False), Way(1, False)])
+def test_ways_agree_to_rounding(small, way):
+    """What is chosen by speed alone must not change what is learned."""
+    prepared, _, task, net = small()
+    other = copy.deepcopy(net)
+    recipe, table = prepared.plan.recipe, prepared.table
+    batches = Batches(table.take(table.rows(0)), prepared.plan.inputs, prepared.plan.target, torch.device("cpu"))
+    feed, before = Feed(task, batches, recipe, NAMED[recipe.augment]), torch.get_num_threads()
+    losses = []
+    for model, used in ((net, Way(2, True)), (other, way)):
+        used.apply(model)
+        step = Step(task, model, recipe)
+        losses.append(torch.stack([step(feed(n), n, 0.1) for n in range(5)]))
+    torch.set_num_threads(before)
+    assert torch.allclose(losses[0], losses[1], rtol=1e-4)
+
+
 def test_minutes_are_kept(small):
     parts = small(epochs=None, minutes=0.05)  # 3 seconds
     begun = time.monotonic()
@@ -141,9 +179,9 @@ def test_nan_rolls_back_once_then_names_rows(small):
     prepared, run, task, net = small(epochs=6)
     real, calls = task.loss, []
 
-    def loss(net, batch, phase="all"):
-        calls.append(1)
-        return real(net, batch, phase) * (float("nan") if len(calls) == 30 else 1)
+    def loss(asked, batch, phase="all"):
+        calls.extend([1] if asked is net else [])  # not the copies on which speed is measured
+        return real(asked, batch, phase) * (float("nan") if len(calls) == 20 else 1)
 
     task.loss = loss
     reports = train((prepared, run, task, net))

@@ -21,7 +21,7 @@ MISTAKES = 24  # rows kept for the report
 PERCENT = ("accuracy", "balanced_accuracy", "macro_f1", "micro_f1", "exact", "auc")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Score:
     """A measured number: what it is, how sure, on what."""
 
@@ -48,6 +48,8 @@ class Score:
 
     def __str__(self) -> str:
         return f"{self.name} {shown(self.name, self.value)} ({interval_shown(self)})  {self.signature}"
+
+    __repr__ = __str__
 
 
 def shown(name: str, value: float) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lamina.core.check import within
-from lamina.nets import resnet
+from lamina.nets import resnet9
 from lamina.nets._blocks import Features, activation, norm
 from lamina.nets._row import RowEncoder
 
@@ -32,12 +32,10 @@ class Config:
     """numeric inputs"""
     categories: tuple[int, ...] = ()
     """categories of each categorical input"""
-    blocks: tuple[int, ...] = (1, 1, 1)
-    """residual blocks per stage of the picture's features"""
-    width: int = 32
-    """channels of the first stage"""
-    stem: str = "small"
-    """small or large, as in resnet"""
+    stem: int = 16
+    """channels of the picture's first convolution"""
+    stages: tuple[int, ...] = (32, 64)
+    """channels of each stage of the picture's features, as in resnet9"""
     hidden: int = 128
     """units of the row's features and of the head"""
     dropout: float = 0.1
@@ -53,9 +51,7 @@ class Net(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         within("net.dropout", config.dropout, 0, 0.95)
-        picture = resnet.Net(
-            resnet.Config(channels=config.channels, blocks=config.blocks, width=config.width, stem=config.stem)
-        )
+        picture = resnet9.Net(resnet9.Config(channels=config.channels, stem=config.stem, stages=config.stages))
         self.standardize, self.picture = picture.standardize, picture.features
         self.row = RowEncoder(config.numbers, config.categories, ranked=True, unknown=0.02)
         both = self.picture.width + config.hidden

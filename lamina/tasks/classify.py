@@ -25,7 +25,7 @@ class Classify(Task):
     """
 
     target_kind = ("label", "labels")
-    net: ClassVar[dict[str, str]] = {"image": "resnet", "row": "mlp", "both": "join"}
+    net: ClassVar[dict[str, str]] = {"image": "resnet9", "row": "mlp", "both": "join"}
 
     def __init__(self, target: Field, options: dict[str, Any]) -> None:
         super().__init__(target, options)

@@ -26,7 +26,7 @@ class Regress(Task):
     better = "rmse"
     lower_is_better = True
     target_kind = ("number",)
-    net: ClassVar[dict[str, str]] = {"image": "resnet", "row": "mlp", "both": "join"}
+    net: ClassVar[dict[str, str]] = {"image": "resnet9", "row": "mlp", "both": "join"}
 
     @classmethod
     def choose(cls, table: Table) -> dict[str, Any]:

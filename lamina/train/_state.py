@@ -43,6 +43,8 @@ class Progress:
     horizon: float = 0.0
     """steps over which weights are averaged"""
     best_scores: dict[str, float] = field(default_factory=dict)
+    way: dict[str, Any] = field(default_factory=dict)
+    """how the updates run"""
 
 
 class Average:

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import math
-import statistics
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-
-import torch
-from torch import nn
 
 from lamina.train._state import Progress
 from lamina.train.recipe import Recipe
-from lamina.train.step import Feed, Step
 
 VALIDATION_SHARE = 0.06  # of the time
 VALIDATIONS = 100  # at most, in a whole training
@@ -42,22 +35,6 @@ class Clock:
     def left(self) -> float:
         """Seconds left for training."""
         return self.limit - self.reserve - self.scoring - self.seconds()
-
-
-def measure(net: nn.Module, make_step: Callable[[nn.Module], Step], feed: Feed, seconds: float) -> float:
-    """Seconds that one weight update takes, on a copy of the net: the median of as many as fit in `seconds` (2 to 20)."""
-    step = make_step(copy.deepcopy(net))
-    times: list[float] = []
-    begin = time.perf_counter()
-    for number in range(22):
-        start = time.perf_counter()
-        loss = step(feed(number), number, 0.0)
-        if loss.device.type != "cpu":
-            torch.accelerator.synchronize()
-        times.append(time.perf_counter() - start)
-        if number >= 2 and time.perf_counter() - begin > seconds:
-            break
-    return statistics.median(times[1:])
 
 
 class Budget:

@@ -23,14 +23,16 @@ from lamina.data._batches import Batches
 from lamina.data._table import TRAIN, VALIDATION, Table
 from lamina.tasks._task import Task
 from lamina.train import _state
-from lamina.train.budget import Budget, Clock, measure
+from lamina.train.budget import Budget, Clock
 from lamina.train.evaluate import statistics
 from lamina.train.health import Health
 from lamina.train.recipe import Recipe
 from lamina.train.step import Feed, Step
+from lamina.train.ways import Way, choose
 
 TICK = 0.4  # seconds between reports
 SAVE = 20.0  # seconds between saves
+CHOOSE = 2.0  # seconds between choices of the way to run an update
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Report:
     """weight updates done"""
     passes: float
     """passes over the training rows"""
+    passes_left: float
+    """passes that are planned"""
     fraction: float
     """share of the budget used, in [0, 1]"""
     loss: float
@@ -115,6 +119,7 @@ class _Training:
         self.validated_step = -1
         self.saved_at = time.monotonic()
         self.speed, self.waiting = 0.0, 0.0
+        self.way_seconds, self.chosen_at = math.inf, time.monotonic()
 
     def begin_or_resume(self) -> None:
         self.net.train()
@@ -123,18 +128,35 @@ class _Training:
         for sentence in sentences:
             self.health.add(sentence, sentence)
         if progress is None:
-            limit = 0.02 * self.clock.left() if math.isfinite(self.clock.left()) else 1.0
-            seconds = measure(self.net, lambda copy: Step(self.task, copy, self.recipe), self.feed, min(1.0, limit))
+            left = self.clock.left()
+            seconds = self.choose_way(min(1.0, 0.02 * left) if math.isfinite(left) else 1.0)
             self.budget.begin(self.progress, self.clock, seconds)
             self.progress.horizon = (self.recipe.average or 0.0) * self.progress.remaining
             self.save()
         else:
             self.progress = progress
+            Way(**progress.way).apply(self.net)
             self.validated_step = progress.step
             self.clock.started = min(self.clock.started, time.monotonic() - progress.seconds)
             self.run.rewind_log(progress.step)
             self.run.log(event="resumed", step=progress.step)
         self.average.horizon = self.progress.horizon
+
+    def choose_way(self, seconds: float) -> float:
+        """Take the fastest way to run an update on this machine: its seconds."""
+        measured = choose(self.net, lambda copy: Step(self.task, copy, self.recipe), self.feed, seconds)
+        measured[0].way.apply(self.net)
+        self.progress.way = asdict(measured[0].way)
+        self.way_seconds, self.chosen_at = measured[0].seconds, time.monotonic()
+        self.run.log(event="ways", step=self.progress.step, measured=[m.to_json() for m in measured])
+        return measured[0].seconds
+
+    def choose_again(self, seconds: float) -> None:
+        """When time counts and updates take much longer than measured, another program has come: choose anew."""
+        self.way_seconds = min(self.way_seconds, seconds)
+        if self.recipe.minutes is None or time.monotonic() - self.chosen_at < CHOOSE or seconds < 2 * self.way_seconds:
+            return
+        self.budget.step_seconds = self.choose_way(min(1.0, 0.02 * max(0.0, self.clock.left())))
 
     def steps(self) -> Tensor:
         """Weight updates until the next report or validation: their losses."""
@@ -153,6 +175,7 @@ class _Training:
         stacked = torch.stack(losses).cpu()
         seconds = time.perf_counter() - start
         self.budget.observe(step_seconds=seconds / count)
+        self.choose_again(seconds / count)
         self.budget.replan(progress, self.clock)
         self.speed, self.waiting = count * self.feed.order.batch / seconds, fetching / seconds
         if progress.first_loss is None:
@@ -256,6 +279,7 @@ class _Training:
         made = Report(
             step=progress.step,
             passes=self._passes(),
+            passes_left=progress.remaining * self.feed.order.batch / len(self.train),
             fraction=progress.fraction if progress.remaining > 0 else 1.0,
             loss=float(losses.mean()) if len(losses) else math.nan,
             name=self.task.better,

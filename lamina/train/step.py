@@ -23,10 +23,13 @@ class Step:
         """factor on the learning rate after a roll-back"""
         self.optimizers = optimizers(recipe.optimizer, net, recipe.lr or 0.0, recipe.weight_decay or 0.0)
         self.learned = [p for p in net.parameters() if p.requires_grad]
+        self.norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         self.sentences: list[str] = []
 
     def __call__(self, batch: Batch, number: int, progress: float) -> Tensor:
         """Update the weights by a prepared batch; `number` of the step keys dropout. Returns the batch's mean loss, detached."""
+        for norm in self.norms if number < 10 else ():
+            norm.momentum = max(0.1, 1 / (number + 1))  # the first batches' statistics count, not 0 and 1
         share = rate(self.recipe.schedule, progress) * self.lowered
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
@@ -110,10 +113,8 @@ class Order:
 class Feed:
     """Training batches: gathered, changed at random, prepared; the same for a step however often it is asked."""
 
-    def __init__(
-        self, task: Task, batches: Batches, recipe: Recipe, augment: Augment, channels_last: bool = True
-    ) -> None:
-        self.task, self.batches, self.augment, self.seed = task, batches, augment, recipe.seed
+    def __init__(self, task: Task, batches: Batches, recipe: Recipe, augment: Augment) -> None:
+        self.task, self.batches, self.recipe, self.augment = task, batches, recipe, augment
         self.order = Order(len(batches), recipe.batch or 2, recipe.seed)
 
     def __call__(self, step: int) -> Batch:
@@ -121,5 +122,5 @@ class Feed:
         batch = self.batches.get(rows)
         if "image" in batch:
             device = self.batches.device
-            batch["image"] = self.augment(batch["image"], self.seed, passes.to(device), rows.to(device))
+            batch["image"] = self.augment(batch["image"], self.recipe.seed, passes.to(device), rows.to(device))
         return self.task.prepare(batch, training=True)
