@@ -23,11 +23,11 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "fastai": ("fastai==2.8.12", "torchvision==0.28.0", *TORCH),
 }
 IMPORTS: dict[str, str] = {
-    "torch": "torch, PIL",
-    "keras": "tensorflow, jax, torch",  # keras itself asks for its backend on import
-    "lightning": "lightning",
-    "skorch": "skorch",
-    "fastai": "fastai.vision.all",
+    "torch": "import torch, PIL",
+    "keras": "import tensorflow, jax, torch",  # keras itself asks for its backend on import
+    "lightning": "import lightning",
+    "skorch": "import skorch",
+    "fastai": "import fastai_peer; library = fastai_peer.declare_operator(); import fastai.vision.all",
 }
 ENVIRONMENT_OF: dict[str, str] = {
     "torch_loop": "torch",
@@ -40,6 +40,7 @@ ENVIRONMENT_OF: dict[str, str] = {
     "data": "torch",
 }
 SECONDS_OF_INSTALLING = 1800
+HERE = Path(__file__).parent
 
 
 class PeerMissing(Exception):
@@ -80,7 +81,7 @@ def _make(name: str, folder: Path) -> None:
     venv.create(folder, with_pip=True)
     python, packages = str(folder / "bin" / "python"), list(PACKAGES[name])
     error = _run([python, "-m", "pip", "install", "--quiet", *packages])
-    error = error or _run([python, "-c", f"import {IMPORTS[name]}"])
+    error = error or _run([python, "-c", IMPORTS[name]])
     frozen = subprocess.run([python, "-m", "pip", "freeze"], capture_output=True, text=True, check=False).stdout.split(
         "\n"
     )
@@ -93,7 +94,7 @@ def _make(name: str, folder: Path) -> None:
 def _run(command: list[str]) -> str:
     """Empty when the command succeeded, else the last line that it wrote."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_OF_INSTALLING, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_OF_INSTALLING, cwd=HERE)
     except subprocess.TimeoutExpired:
         return f"not installed within {SECONDS_OF_INSTALLING} s"
     lines = [line for line in (done.stdout + "\n" + done.stderr).split("\n") if line.strip()]
