@@ -27,7 +27,7 @@ IMPORTS: dict[str, str] = {
     "keras": "import tensorflow, jax, torch",  # keras itself asks for its backend on import
     "lightning": "import lightning",
     "skorch": "import skorch",
-    "fastai": "import fastai_peer; library = fastai_peer.declare_operator(); import fastai.vision.all",
+    "fastai": "import fastai_peer; library = fastai_peer.declare_operators(); import fastai.vision.all",
 }
 ENVIRONMENT_OF: dict[str, str] = {
     "torch_loop": "torch",
@@ -94,7 +94,9 @@ def _make(name: str, folder: Path) -> None:
 def _run(command: list[str]) -> str:
     """Empty when the command succeeded, else the last line that it wrote."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_OF_INSTALLING, cwd=HERE)
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, timeout=SECONDS_OF_INSTALLING, cwd=HERE
+        )
     except subprocess.TimeoutExpired:
         return f"not installed within {SECONDS_OF_INSTALLING} s"
     lines = [line for line in (done.stdout + "\n" + done.stderr).split("\n") if line.strip()]

@@ -1,11 +1,12 @@
 """Peer: fastai, a Learner over DataLoaders (https://docs.fast.ai/learner.html).
 
 fastai imports torchvision, whose wheel is built for CUDA: without CUDA its operators cannot be loaded and its import ends with
-"operator torchvision::nms does not exist". No work here uses that operator, so it is declared (not written) before the import.
+"operator torchvision::nms does not exist". No work here uses those that it asks for, so they are declared (not written) before.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from functools import partial
@@ -19,12 +20,13 @@ class Enough(Exception):
     """All steps are done."""
 
 
-def declare_operator() -> object:
-    """Name torchvision's nms to torch, so that torchvision can be imported; the library must be kept alive."""
+def declare_operators() -> object:
+    """Name torchvision's operators to torch, so that torchvision can be imported; the answer must be kept alive."""
     import torch
 
     library = torch.library.Library("torchvision", "DEF")
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     return library
 
 
@@ -45,7 +47,7 @@ def main() -> None:
     options = timing.parser("fastai_peer", precisions=("float32",)).parse_args()
     timing.limit_threads(options.threads)
     try:
-        library = declare_operator()
+        library = declare_operators()
         import fastai
         from fastai.data.core import DataLoaders
         from fastai.data.load import DataLoader
@@ -72,11 +74,8 @@ def main() -> None:
         lr=1e-3 if small else 0.1,
         cbs=[ticking(clock)],
     )
-    try:
-        with learner.no_bar(), learner.no_logging():
-            learner.fit(10**6)
-    except Enough:
-        pass
+    with contextlib.suppress(Enough), learner.no_bar(), learner.no_logging():
+        learner.fit(10**6)
 
     line = timing.Line("fastai", options, {"fastai": fastai.__version__, "torch": torch.__version__})
     line.notes.append(f"fastai's DataLoader with {WORKERS} workers; torchvision without its operators")
