@@ -74,7 +74,7 @@ def main() -> None:
         lr=1e-3 if small else 0.1,
         cbs=[ticking(clock)],
     )
-    with contextlib.suppress(Enough), learner.no_bar(), learner.no_logging():
+    with contextlib.suppress(Enough), learner.no_logging():
         learner.fit(10**6)
 
     line = timing.Line("fastai", options, {"fastai": fastai.__version__, "torch": torch.__version__})

@@ -30,13 +30,16 @@ def options_of() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def limit_backend(backend: str, threads: int) -> None:
-    """Bound the threads of each framework that will run; JAX takes them from the processors that are allowed to it."""
-    import tensorflow
+def limit_backend(backend: str, threads: int, needed: bool) -> None:
+    """Bound the threads of each framework that will run, TensorFlow's where it is needed (as backend or for tf.data).
 
-    tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
-    tensorflow.config.threading.set_inter_op_parallelism_threads(threads)
-    tensorflow.config.set_visible_devices([], "GPU")
+    JAX takes its threads from the processors that are allowed to it.
+    """
+    if needed:
+        import tensorflow
+
+        tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
+        tensorflow.config.threading.set_inter_op_parallelism_threads(threads)
     if backend == "jax":
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
     if backend == "torch":
@@ -167,7 +170,7 @@ def compiled(options: argparse.Namespace, classes: int) -> keras.Model:
 def fit(model: keras.Model, data: Any, steps: int, batch: int) -> tuple[float, int]:
     """Train for `steps` steps, of arrays for whole epochs if they are more than one; mean loss and the steps taken."""
     if not isinstance(data, tuple):
-        history = model.fit(data, steps_per_epoch=steps, epochs=1, verbose=0)
+        history = model.fit(data, steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0)
         return history.history["loss"][-1], steps
     x, y = data
     per_epoch = min(steps, len(y) // batch)
@@ -182,12 +185,12 @@ def main() -> None:
     timing.limit_threads(options.threads)
     os.environ["KERAS_BACKEND"] = options.backend
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    limit_backend(options.backend, options.threads)
+    arrayed = options.work in ("cnn", "mlp")
+    limit_backend(options.backend, options.threads, needed=options.backend == "tensorflow" or not arrayed)
     import keras
 
     if options.precision == "bfloat16":
         keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    arrayed = options.work in ("cnn", "mlp")
     data, classes = (arrays(options.work, options), 10) if arrayed else pictures(options)
     model, batch = compiled(options, classes), timing.BATCHES[options.work]
 
