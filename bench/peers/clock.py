@@ -31,11 +31,18 @@ def parser(peer: str, precisions: tuple[str, ...] = PRECISIONS) -> argparse.Argu
     options = argparse.ArgumentParser(prog=f"{peer}.py")
     options.add_argument("work", choices=list(BATCHES))
     options.add_argument("--data", type=Path, help="folder of the work's data (mlp needs none)")
-    options.add_argument("--steps", type=int, default=100, help="training steps that are timed")
-    options.add_argument("--warmup", type=int, default=20, help="training steps before them")
+    options.add_argument("--steps", type=positive, default=100, help="training steps that are timed")
+    options.add_argument("--warmup", type=positive, default=20, help="training steps before them")
     options.add_argument("--threads", type=int, default=1, help="threads of the main process")
     options.add_argument("--precision", choices=precisions, default="float32")
     return options
+
+
+def positive(text: str) -> int:
+    """The number of an option that must be at least 1; the clock starts after a step."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number of at least 1")
+    return int(text)
 
 
 def limit_threads(threads: int) -> None:

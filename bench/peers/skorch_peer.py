@@ -6,7 +6,9 @@ skorch has no mixed precision on a CPU without accelerate: float32 alone.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+from typing import Any
 
 import clock as timing
 import reading
@@ -30,6 +32,19 @@ def ticking(clock: timing.Clock) -> object:
     return Ticking()
 
 
+def rows_of(options: argparse.Namespace) -> tuple[Any, Any, int]:
+    """What fit takes: arrays x and y, or a Dataset and None; and the number of classes."""
+    from samples import classes_of, samples_of
+
+    if options.work == "mlp":
+        return *reading.numbers(), 1
+    if options.work == "cnn":
+        image, label = reading.gray(options.data)
+        return image[:, None].astype("float32") / 255, label, int(label.max()) + 1
+    samples = samples_of(options.work, options.data)
+    return samples, None, classes_of(samples)
+
+
 def main() -> None:
     """Time the estimator's fit and print the line."""
     options = timing.parser("skorch_peer", precisions=("float32",)).parse_args()
@@ -37,19 +52,12 @@ def main() -> None:
     import skorch
     import torch
     from nets_torch import loss_of, net_of, optimizer_of
-    from samples import classes_of, samples_of
 
     torch.set_num_threads(options.threads)
-    arrayed = options.work in ("cnn", "mlp")
-    if arrayed:
-        x, y = reading.numbers() if options.work == "mlp" else reading.gray(options.data)
-        x, classes = (x, 1) if options.work == "mlp" else (x[:, None].astype("float32") / 255, int(y.max()) + 1)
-    else:
-        x, y = samples_of(options.work, options.data), None
-        classes = classes_of(x)
-
+    x, y, classes = rows_of(options)
     net, clock = net_of(options.work, classes), timing.Clock(options.warmup, options.steps)
     settings = optimizer_of(options.work, net)
+    workers = WORKERS if y is None else 0
     learner = skorch.NeuralNet(
         net,
         criterion=loss_of(options.work),
@@ -64,7 +72,7 @@ def main() -> None:
         max_epochs=10**6,
         iterator_train__shuffle=True,
         iterator_train__drop_last=True,
-        iterator_train__num_workers=0 if arrayed else WORKERS,
+        iterator_train__num_workers=workers,
         train_split=None,
         callbacks=[ticking(clock)],
         verbose=0,
@@ -73,7 +81,7 @@ def main() -> None:
         learner.fit(x, y)
 
     line = timing.Line("skorch", options, {"skorch": skorch.__version__, "torch": torch.__version__})
-    line.notes.append("numpy arrays" if arrayed else f"DataLoader with {WORKERS} workers")
+    line.notes.append(f"DataLoader with {WORKERS} workers" if workers else "numpy arrays")
     line.print(clock)
 
 
