@@ -57,6 +57,7 @@ def test_reports_and_best(small):
 def test_left_and_resumed_ends_in_the_same_bits(small, optimizer, leave_at, monkeypatch):
     monkeypatch.setattr(engine, "TICK", 0.0)  # a report after every step
     monkeypatch.setattr(engine, "SAVE", 0.0)
+    monkeypatch.setattr(engine, "SAVE_VALIDATED", 0.0)
     how = {"optimizer": optimizer, "lr": 0.01, "epochs": 3}
     whole = small("whole", **how)
     train(whole)
@@ -73,6 +74,7 @@ def test_left_and_resumed_ends_in_the_same_bits(small, optimizer, leave_at, monk
 def test_damaged_state_is_passed_over(small, monkeypatch):
     monkeypatch.setattr(engine, "TICK", 0.0)
     monkeypatch.setattr(engine, "SAVE", 0.0)
+    monkeypatch.setattr(engine, "SAVE_VALIDATED", 0.0)
     whole = small("whole")
     train(whole)
     prepared, run, task, net = small("part")
@@ -94,7 +96,7 @@ torch.set_num_threads(1)
 from lamina.train import ways
 ways.REPEATED = 1e9
 from lamina.train import engine
-engine.TICK = engine.SAVE = 0.0
+engine.TICK = engine.SAVE = engine.SAVE_VALIDATED = 0.0
 from lamina import api
 api.train(api.open("digits").take(__import__("numpy").arange(0, 5000, 25)), api.Wishes(net="resnet",
     net_settings={"width": "4", "blocks": "1,1"}, recipe=api.Recipe(epochs=4, batch=16)), __import__("pathlib").Path(sys.argv[1]))
@@ -138,21 +140,25 @@ def test_a_way_is_chosen_logged_and_kept(small, monkeypatch):
     assert reports[-1].fraction == 1
 
 
-@pytest.mark.parametrize("way", [Way(1, True), Way(2, False), Way(1, False)])
-def test_ways_agree_to_rounding(small, way):
-    """What is chosen by speed alone must not change what is learned."""
-    prepared, _, task, net = small()
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
+@pytest.mark.parametrize("way", [Way(1, True), Way(2, False)])
+def test_ways_agree_to_rounding(small, way, optimizer):
+    """What is chosen by speed alone must not change what is learned, nor when it changes in the midst."""
+    prepared, _, task, net = small(optimizer=optimizer, lr=0.01)
     other = copy.deepcopy(net)
     recipe, table = prepared.plan.recipe, prepared.table
     batches = Batches(table.take(table.rows(0)), prepared.plan.inputs, prepared.plan.target, torch.device("cpu"))
     feed, before = Feed(task, batches, recipe, NAMED[recipe.augment]), torch.get_num_threads()
     losses = []
-    for model, used in ((net, Way(2, True)), (other, way)):
-        used.apply(model)
+    for model, then in ((net, Way(2, True)), (other, way)):
+        Way(2, True).apply(model)
         step = Step(task, model, recipe)
-        losses.append(torch.stack([step(feed(n), n, 0.1) for n in range(5)]))
+        first = [step(feed(n), n, 0.1) for n in range(3)]
+        then.apply(model)
+        step.align()
+        losses.append(torch.stack([*first, *(step(feed(n), n, 0.1) for n in range(3, 8))]))
     torch.set_num_threads(before)
-    assert torch.allclose(losses[0], losses[1], rtol=1e-4)
+    assert torch.allclose(losses[0], losses[1], rtol=1e-3)
 
 
 def test_minutes_are_kept(small):
@@ -303,6 +309,7 @@ def test_recipe_refuses(settings, message):
 
 def test_disk_full_is_named_and_the_last_state_stays(small, monkeypatch):
     monkeypatch.setattr(engine, "SAVE", 0.0)
+    monkeypatch.setattr(engine, "SAVE_VALIDATED", 0.0)
     monkeypatch.setattr(engine, "TICK", 0.0)
     prepared, run, task, net = small(epochs=5)
     real, count = os.fsync, itertools.count()

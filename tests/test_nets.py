@@ -160,6 +160,22 @@ def test_members_share_hidden_layers_but_answer_apart():
     assert answers.shape == (5, 4, 2) and (answers[:, 0] - answers[:, 1]).abs().min() > 0
 
 
+def test_members_of_an_ensemble_share_nothing():
+    torch.manual_seed(0)
+    net = mlp.Net(mlp.Config(members=3, shared=False, dropout=0.0, numbers=5, width=7, ranked=False))
+    x = torch.randn(6, 5)
+    net(x, None)[:, 1].sum().backward()
+    weights = [layer.weight for layer in net.modules() if isinstance(layer, mlp.MemberLinear)]
+    assert len(weights) == 3
+    for weight in weights:
+        assert weight.grad[1].abs().sum() > 0 and weight.grad[[0, 2]].abs().sum() == 0
+    inner = net.row(x)
+    for weight, layer in zip(weights, (m for m in net.modules() if isinstance(m, mlp.MemberLinear)), strict=True):
+        inner = inner @ weight[1] + layer.bias[1]
+        inner = inner.relu() if layer is not net.classifier else inner
+    assert torch.allclose(net(x, None)[:, 1], inner, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [

@@ -60,6 +60,18 @@ def choose(wanted: str = "auto") -> torch.device:
     return device
 
 
+def seed(number: int, where: torch.device) -> None:
+    """Seed the default generator of a device; torch.manual_seed would format a traceback each time (0.5 ms)."""
+    import torch
+
+    if where.type == "cuda":
+        torch.cuda.default_generators[where.index or 0].manual_seed(number)
+    elif where.type == "cpu":
+        torch.default_generator.manual_seed(number)
+    else:
+        torch.manual_seed(number)
+
+
 def machine() -> dict[str, Any]:
     """What a result depends on: versions, processor, cores, threads, accelerator."""
     import torch

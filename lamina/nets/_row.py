@@ -97,9 +97,7 @@ class RowEncoder(nn.Module):
     def forward(self, numbers: Tensor | None, categories: Tensor | None = None) -> Tensor:
         parts = []
         if numbers is not None and self.numbers:
-            missing = numbers.isnan()
-            scaled = self._scaled(torch.where(missing, self.centre, numbers))
-            parts += [torch.where(missing, 0.0, scaled), missing * self.gaps]
+            parts += [self._scaled(numbers).nan_to_num(0.0), numbers.isnan() * self.gaps]
         if categories is not None and self.sizes:
             codes = categories + 1
             if self.training and self.unknown:
@@ -108,4 +106,4 @@ class RowEncoder(nn.Module):
                 code = codes[:, i]
                 one_hot = nn.functional.one_hot(code, size + 1).to(self.centre.dtype) if self.one_hot else None
                 parts.append(self.embeddings[i](code) if one_hot is None else one_hot)
-        return torch.cat(parts, 1)
+        return torch.cat(parts, 1) if len(parts) > 1 else parts[0]

@@ -1,7 +1,8 @@
 """Multi-layer net for table rows: back-propagation (Rumelhart 1986), an ensemble that shares its weights (TabM, Gorishniy 2024).
 
 https://doi.org/10.1038/323533a0 and https://arxiv.org/abs/2410.24210: each member sees the inputs through its own signs and
-answers by its own last layer. Letters: B batch, M members, D width.
+answers by its own last layer. Members that share nothing are a deep ensemble (https://arxiv.org/abs/1612.01474): one product
+trains all of them. Letters: B batch, M members, D width.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ class Config:
     depth: int = 2
     """hidden layers"""
     members: int = 8
-    """nets that share the hidden layers; their answers are averaged"""
+    """nets whose answers are averaged"""
+    shared: bool = True
+    """members share the hidden layers (TabM); else each has its own: a deep ensemble (Lakshminarayanan 2016)"""
     dropout: float = 0.2
     """share of the hidden units dropped in training"""
     activation: str = "relu"
@@ -66,7 +69,7 @@ class Adapter(nn.Module):
 
 
 class MemberLinear(nn.Module):
-    """x (B, M, inputs) -> (B, M, outputs): a linear layer per member."""
+    """x (B, M, inputs) or (B, inputs) -> (B, M, outputs): a linear layer per member, all in one product."""
 
     def __init__(self, members: int, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -75,6 +78,10 @@ class MemberLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(members, outputs).uniform_(-bound, bound))
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.dim() == 2:  # all members see the same: one product of (B, inputs) and (inputs, M * outputs)
+            members, inputs, outputs = self.weight.shape
+            wide = self.weight.transpose(0, 1).reshape(inputs, members * outputs)
+            return torch.addmm(self.bias.flatten(), x, wide).view(-1, members, outputs)
         return torch.baddbmm(self.bias.unsqueeze(1), x.transpose(0, 1), self.weight).transpose(0, 1)
 
 
@@ -101,12 +108,14 @@ class Net(nn.Module):
         within("net.members", config.members, 1, 1024)
         self.members = config.members
         self.row = RowEncoder(config.numbers, config.categories, ranked=config.ranked, unknown=config.unknown)
-        self.adapter = Adapter(config.members, self.row.width) if config.members > 1 else nn.Identity()
+        ensemble = config.members > 1 and not config.shared
+        adapted = config.members > 1 and config.shared
+        self.adapter = Adapter(config.members, self.row.width) if adapted else nn.Identity()
         layers: list[nn.Module] = []
         width = self.row.width
         for _ in range(config.depth):
             layers += [
-                nn.Linear(width, config.width),
+                MemberLinear(config.members, width, config.width) if ensemble else nn.Linear(width, config.width),
                 _norm(config),
                 activation(config.activation),
                 nn.Dropout(config.dropout),

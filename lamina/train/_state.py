@@ -47,6 +47,9 @@ class Progress:
     """how the updates run"""
 
 
+LAZY = 4  # updates between two of the average
+
+
 class Average:
     """Exponential average of a net's weights and statistics; `net` is a copy that holds it.
 
@@ -65,8 +68,22 @@ class Average:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights after `step` updates."""
-        weight = 1 / min(self.horizon + 1, 1 + step / 5) if self.horizon else 1.0
+        """Take in the weights after `step` updates: of a long horizon every LAZY-th for all, which costs a LAZY-th."""
+        if not self.horizon:
+            return  # `catch_up` copies them when they are asked for
+        lazy = LAZY if self.horizon > 20 * LAZY else 1
+        if step % lazy:
+            return
+        weight = 1 / min(self.horizon + 1, 1 + step / 5)
+        self._blend(1 - (1 - weight) ** lazy)
+
+    @torch.no_grad()
+    def catch_up(self) -> None:
+        """Without a horizon the average is the weights as they are now."""
+        if not self.horizon:
+            self._blend(1.0)
+
+    def _blend(self, weight: float) -> None:
         averages, weights = [a for a, _ in self._floats], [b for _, b in self._floats]
         torch._foreach_lerp_(averages, weights, weight)  # type: ignore[attr-defined]  one call for all tensors
         for mine, theirs in self._others:

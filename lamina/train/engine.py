@@ -32,6 +32,7 @@ from lamina.train.ways import Way, choose
 
 TICK = 0.4  # seconds between reports
 SAVE = 20.0  # seconds between saves
+SAVE_VALIDATED = 1.0  # seconds between saves at validations; a state between them is made again when a run is resumed
 CHOOSE = 2.0  # seconds between choices of the way to run an update
 
 
@@ -96,7 +97,10 @@ def fit(
         yield training.report(losses, score, saved)
     if training.validated_step != training.progress.step:  # stopped between validations
         score = training.validate()
-        yield training.report(torch.zeros(0), score, training.save_when_due(True))
+        training.save()
+        yield training.report(torch.zeros(0), score, True)
+    elif training.saved_step != training.progress.step:
+        training.save()
 
 
 class _Training:
@@ -117,7 +121,7 @@ class _Training:
         self.health = Health()
         self.progress = _state.Progress(micro_batch=self.step.micro_batch)
         self.validated_step = -1
-        self.saved_at = time.monotonic()
+        self.saved_at, self.saved_step = time.monotonic(), -1
         self.speed, self.waiting = 0.0, 0.0
         self.way_seconds, self.chosen_at = math.inf, time.monotonic()
 
@@ -136,6 +140,7 @@ class _Training:
         else:
             self.progress = progress
             Way(**progress.way).apply(self.net)
+            self.step.align()
             self.validated_step = progress.step
             self.clock.started = min(self.clock.started, time.monotonic() - progress.seconds)
             self.run.rewind_log(progress.step)
@@ -146,6 +151,7 @@ class _Training:
         """Take the fastest way to run an update on this machine: its seconds."""
         measured = choose(self.net, lambda copy: Step(self.task, copy, self.recipe), self.feed, seconds)
         measured[0].way.apply(self.net)
+        self.step.align()
         self.progress.way = asdict(measured[0].way)
         self.way_seconds, self.chosen_at = measured[0].seconds, time.monotonic()
         self.run.log(event="ways", step=self.progress.step, measured=[m.to_json() for m in measured])
@@ -202,6 +208,7 @@ class _Training:
         progress, _ = _state.restore(self.run, self.net, self.average, self.step)
         assert progress is not None, "a state is saved before the first step"
         self.progress = progress
+        self.step.align()
         progress.rolled_back, progress.lowered, self.step.lowered = 1, 0.1, 0.1
         progress.seconds = used
         self.save()
@@ -216,6 +223,7 @@ class _Training:
     def validate(self) -> float:
         """Score the averaged weights on the validation rows; keep them when they are the best. Returns the score."""
         start, progress = time.perf_counter(), self.progress
+        self.average.catch_up()
         rows = statistics(self.task, self.average.net, self.validation)
         numbers = {**self.task.finish(rows), "loss": float(rows["loss"].mean())}
         self._look(numbers["loss"])
@@ -258,7 +266,8 @@ class _Training:
         self.run.write("best.safetensors", _state.to_bytes(self.average.net.state_dict(), metadata))
 
     def save_when_due(self, validated: bool) -> bool:
-        if not validated and time.monotonic() - self.saved_at < SAVE:
+        due = SAVE_VALIDATED if validated and self.progress.remaining else 0.0 if validated else SAVE
+        if time.monotonic() - self.saved_at < due:
             return False
         self.save()
         return True
@@ -267,7 +276,7 @@ class _Training:
         self.progress.seconds = self.clock.seconds()
         self.progress.micro_batch = self.step.micro_batch
         _state.save(self.run, self.progress, self.net, self.average, self.step)
-        self.saved_at = time.monotonic()
+        self.saved_at, self.saved_step = time.monotonic(), self.progress.step
 
     def _passes(self) -> float:
         return self.progress.step * self.feed.order.batch / len(self.train)
