@@ -143,7 +143,7 @@ def main() -> None:
     from lamina.core.device import machine
 
     here = machine()
-    about = f"{here['processor']}, {here['cores']} cores, torch {here['torch']}, lamina {here['lamina']}, {time.strftime('%Y-%m-%d')}"
+    about = f"{here['processor']}, {here['cores']} core{'s' if here['cores'] > 1 else ''}, torch {here['torch']}, lamina {here['lamina']}, {time.strftime('%Y-%m-%d')}"
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{options.part}.md").write_text(
         "\n".join([*lines, "", f"Measured by `python bench/figures.py {options.part}` on {about}.", ""])

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.text import Text
 
@@ -72,7 +73,7 @@ def speed(prepared: Prepared) -> tuple[float, int]:
     task, net = planning.build(plan, few, where)
     net.train()
     feed = Feed(task, Batches(few, plan.inputs, plan.target, where), plan.recipe, NAMED[plan.recipe.augment])
-    seconds = choose(net, lambda copy: Step(task, copy, plan.recipe), feed, 0.5)[0].seconds
+    seconds = choose(net, lambda copy: Step(task, copy, plan.recipe), feed, 0.5, torch.get_num_threads())[0].seconds
     return seconds, sum(p.numel() for p in net.parameters())
 
 

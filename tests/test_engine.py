@@ -20,6 +20,7 @@ from lamina.core.run import Run
 from lamina.data._augment import NAMED
 from lamina.data._batches import Batches
 from lamina.train import engine, optim
+from lamina.train._state import Average
 from lamina.train.budget import Clock
 from lamina.train.engine import fit
 from lamina.train.health import Health
@@ -159,6 +160,21 @@ def test_ways_agree_to_rounding(small, way, optimizer):
         losses.append(torch.stack([*first, *(step(feed(n), n, 0.1) for n in range(3, 8))]))
     torch.set_num_threads(before)
     assert torch.allclose(losses[0], losses[1], rtol=1e-3)
+
+
+def test_the_average_follows_weights_that_are_laid_out_anew(small):
+    _, _, _, net = small()
+    average = Average(net, 10.0)
+    for way in (Way(1, False), Way(1, True)):
+        way.apply(net)
+        with torch.no_grad():
+            for p in net.parameters():
+                p.add_(1.0)
+        for _ in range(60):
+            average.update(1000)
+        assert all(
+            torch.allclose(a, b, atol=0.01) for a, b in zip(average.net.parameters(), net.parameters(), strict=True)
+        )
 
 
 def test_minutes_are_kept(small):

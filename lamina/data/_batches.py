@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -79,6 +80,12 @@ class Batches:
         """The batch of these rows (int64 positions on any device)."""
         rows = rows.to(self.device)
         return {name: tensor.index_select(0, rows) for name, tensor in self.tensors.items()}
+
+    def first(self, rows: int) -> Batches:
+        """The first rows, sharing memory."""
+        few = copy.copy(self)
+        few.tensors, few.length = self.slice(0, rows), rows
+        return few
 
     def slice(self, start: int, stop: int) -> dict[str, Tensor]:
         """Rows start..stop in order, without a copy."""

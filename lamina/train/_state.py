@@ -61,7 +61,8 @@ class Average:
         for p in self.net.parameters():
             p.requires_grad_(False)
         self.horizon = horizon
-        ours, theirs = list(net.state_dict().values()), list(self.net.state_dict().values())
+        # The parameters themselves: their memory may be laid out anew (ways.py).
+        ours, theirs = [*net.parameters(), *net.buffers()], [*self.net.parameters(), *self.net.buffers()]
         pairs = [(a, b) for a, b in zip(theirs, ours, strict=True)]
         self._floats = [(a, b) for a, b in pairs if a.is_floating_point()]
         self._others = [(a, b) for a, b in pairs if not a.is_floating_point()]

@@ -40,10 +40,11 @@ class Clock:
 class Budget:
     """Plans the remaining steps of a Progress: exactly for epochs and steps, by measured speed when minutes limit it."""
 
-    def __init__(self, recipe: Recipe, rows: int, validation_rows: int) -> None:
-        self.recipe, self.rows, self.validation_rows = recipe, rows, validation_rows
+    def __init__(self, recipe: Recipe, rows: int) -> None:
+        self.recipe, self.rows = recipe, rows
         self.step_seconds = 0.0
         self.validation_seconds = 0.0
+        self._pace = 0.0  # seconds per update when validation was last timed
 
     def most_steps(self) -> int:
         """Steps that epochs or steps allow."""
@@ -51,15 +52,11 @@ class Budget:
             return self.recipe.steps
         return max(1, math.ceil((self.recipe.epochs or 1e9) * self.rows / (self.recipe.batch or 1)))
 
-    def begin(self, progress: Progress, clock: Clock, step_seconds: float) -> None:
-        """Plan a fresh training from the measured seconds per step."""
-        self.step_seconds = step_seconds
+    def begin(self, progress: Progress, clock: Clock, step_seconds: float, validation_seconds: float) -> None:
+        """Plan a fresh training from the measured seconds of an update and of a validation."""
+        self.observe(clock, step_seconds, validation_seconds)
         batch = self.recipe.batch or 1
-        self.validation_seconds = (
-            0.4 * step_seconds * self.validation_rows / batch
-        )  # a forward pass is a third of a step
         timed = self.recipe.minutes is not None
-        clock.scoring = clock.tests * self.validation_seconds
         fits = max(1, int(clock.left() / step_seconds / (1 + VALIDATION_SHARE))) if timed else self.most_steps()
         progress.remaining = min(self.most_steps(), fits)
         one_pass = max(1, round(self.rows / batch))
@@ -68,12 +65,16 @@ class Budget:
         cheap = 0 if not timed else math.ceil(self.validation_seconds / (VALIDATION_SHARE * step_seconds))
         progress.every = max(1, min(max(one_pass, rare, cheap), progress.remaining))
 
-    def observe(self, step_seconds: float | None = None, validation_seconds: float | None = None) -> None:
+    def observe(self, clock: Clock, step_seconds: float | None = None, validation_seconds: float | None = None) -> None:
         """Take in a new measurement (newer ones count for half)."""
         if step_seconds is not None:
             self.step_seconds += 0.5 * (step_seconds - self.step_seconds) if self.step_seconds else step_seconds
         if validation_seconds is not None:
-            self.validation_seconds = validation_seconds
+            self.validation_seconds, self._pace = validation_seconds, self.step_seconds
+        elif self._pace:  # slower updates mean slower scoring
+            self.validation_seconds *= max(1.0, self.step_seconds / self._pace)
+            self._pace = max(self._pace, self.step_seconds)
+        clock.scoring = clock.tests * self.validation_seconds
 
     def replan(self, progress: Progress, clock: Clock) -> None:
         """Fit the remaining steps to the time left; does nothing without minutes."""

@@ -33,7 +33,8 @@ from lamina.train.ways import Way, choose
 TICK = 0.4  # seconds between reports
 SAVE = 20.0  # seconds between saves
 SAVE_VALIDATED = 1.0  # seconds between saves at validations; a state between them is made again when a run is resumed
-CHOOSE = 2.0  # seconds between choices of the way to run an update
+CHOOSE = 2.0  # seconds until the way to run an update may be chosen again; doubled each time
+SCORED = 256  # validation rows that are scored to see how long scoring takes
 
 
 @dataclass(frozen=True)
@@ -117,13 +118,14 @@ class _Training:
         self.validation = Batches(table.take(table.rows(VALIDATION)), inputs, target, device, cache)
         self.feed = Feed(task, self.train, recipe, _augment.NAMED[recipe.augment])
         self.step = Step(task, net, recipe)
-        self.budget = Budget(recipe, len(self.train), len(self.validation))
+        self.budget = Budget(recipe, len(self.train))
         self.health = Health()
         self.progress = _state.Progress(micro_batch=self.step.micro_batch)
         self.validated_step = -1
         self.saved_at, self.saved_step = time.monotonic(), -1
         self.speed, self.waiting = 0.0, 0.0
-        self.way_seconds, self.chosen_at = math.inf, time.monotonic()
+        self.threads, self.way_seconds = torch.get_num_threads(), math.inf
+        self.chosen_at, self.choose_after = time.monotonic(), CHOOSE
 
     def begin_or_resume(self) -> None:
         self.net.train()
@@ -133,8 +135,8 @@ class _Training:
             self.health.add(sentence, sentence)
         if progress is None:
             left = self.clock.left()
-            seconds = self.choose_way(min(1.0, 0.02 * left) if math.isfinite(left) else 1.0)
-            self.budget.begin(self.progress, self.clock, seconds)
+            seconds = self.choose_way(min(1.0, 0.02 * left) if math.isfinite(left) else 1.0, True)
+            self.budget.begin(self.progress, self.clock, seconds, self.time_scoring())
             self.progress.horizon = (self.recipe.average or 0.0) * self.progress.remaining
             self.save()
         else:
@@ -147,9 +149,11 @@ class _Training:
             self.run.log(event="resumed", step=progress.step)
         self.average.horizon = self.progress.horizon
 
-    def choose_way(self, seconds: float) -> float:
+    def choose_way(self, seconds: float, layouts: bool) -> float:
         """Take the fastest way to run an update on this machine: its seconds."""
-        measured = choose(self.net, lambda copy: Step(self.task, copy, self.recipe), self.feed, seconds)
+        measured = choose(
+            self.net, lambda copy: Step(self.task, copy, self.recipe), self.feed, seconds, self.threads, layouts
+        )
         measured[0].way.apply(self.net)
         self.step.align()
         self.progress.way = asdict(measured[0].way)
@@ -158,11 +162,22 @@ class _Training:
         return measured[0].seconds
 
     def choose_again(self, seconds: float) -> None:
-        """When time counts and updates take much longer than measured, another program has come: choose anew."""
+        """When time counts and updates take much longer than measured, another program has come: choose threads anew."""
         self.way_seconds = min(self.way_seconds, seconds)
-        if self.recipe.minutes is None or time.monotonic() - self.chosen_at < CHOOSE or seconds < 2 * self.way_seconds:
+        waited = time.monotonic() - self.chosen_at
+        if self.recipe.minutes is None or waited < self.choose_after or seconds < 2 * self.way_seconds:
             return
-        self.budget.step_seconds = self.choose_way(min(1.0, 0.02 * max(0.0, self.clock.left())))
+        self.choose_after *= 2
+        self.budget.step_seconds = self.choose_way(min(0.5, 0.02 * max(0.0, self.clock.left())), False)
+
+    def time_scoring(self) -> float:
+        """Seconds of a pass over the validation rows, from one batch of them."""
+        rows = min(len(self.validation), SCORED)
+        few = self.validation.first(rows)
+        statistics(self.task, self.average.net, few)
+        start = time.perf_counter()
+        statistics(self.task, self.average.net, few)
+        return (time.perf_counter() - start) * len(self.validation) / rows
 
     def steps(self) -> Tensor:
         """Weight updates until the next report or validation: their losses."""
@@ -180,7 +195,7 @@ class _Training:
             self.average.update(progress.step)
         stacked = torch.stack(losses).cpu()
         seconds = time.perf_counter() - start
-        self.budget.observe(step_seconds=seconds / count)
+        self.budget.observe(self.clock, step_seconds=seconds / count)
         self.choose_again(seconds / count)
         self.budget.replan(progress, self.clock)
         self.speed, self.waiting = count * self.feed.order.batch / seconds, fetching / seconds
@@ -236,8 +251,7 @@ class _Training:
         if self.recipe.patience and progress.stale >= self.recipe.patience:
             progress.remaining = 0
         self.validated_step = progress.step
-        self.budget.observe(validation_seconds=time.perf_counter() - start)
-        self.clock.scoring = self.clock.tests * self.budget.validation_seconds
+        self.budget.observe(self.clock, validation_seconds=time.perf_counter() - start)
         self.run.log(
             event="validation", step=progress.step, passes=self._passes(), **{k: _plain(v) for k, v in numbers.items()}
         )

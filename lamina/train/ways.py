@@ -49,9 +49,8 @@ class Way:
                 parameter.data = parameter.data.contiguous(memory_format=wanted)
 
 
-def _threads() -> list[int]:
-    """Numbers of threads worth a try, of those allowed; the last one is the usual."""
-    most = torch.get_num_threads()
+def _threads(most: int) -> list[int]:
+    """Numbers of threads worth a try; the last one is the usual."""
     return sorted({1, most // 2, most} - {0}) if most >= 8 else sorted({1, most})
 
 
@@ -75,21 +74,33 @@ class Measured:
         return {**asdict(self.way), "seconds": float(f"{self.seconds:.4g}")}
 
 
-def choose(net: nn.Module, make_step: Callable[[nn.Module], Step], feed: Feed, seconds: float) -> list[Measured]:
-    """Every way with its seconds per update on a copy of the net, the chosen one first; takes about `seconds`."""
+def choose(
+    net: nn.Module,
+    make_step: Callable[[nn.Module], Step],
+    feed: Feed,
+    seconds: float,
+    threads: int,
+    layouts: bool = True,
+) -> list[Measured]:
+    """Every way with its seconds per update on a copy of the net, the chosen one first; takes about `seconds`.
+
+    `threads` is the most that may be used; without `layouts` the net keeps its memory format.
+    """
     usual = USUAL if feed.recipe.minutes else REPEATED
     trial = copy.deepcopy(net)
     step = make_step(trial)
-    pictures = any(p.dim() == 4 for p in net.parameters())
-    counts = _threads() if next(net.parameters()).device.type == "cpu" else _threads()[-1:]
-    share = seconds / (len(counts) + pictures)
+    weights = [p for p in net.parameters() if p.dim() == 4]
+    layouts = layouts and bool(weights)
+    last = any(not p.is_contiguous() for p in weights) or layouts  # 1 x 1 weights lie both ways
+    counts = _threads(threads) if next(net.parameters()).device.type == "cpu" else [threads]
+    share = seconds / (len(counts) + layouts)
     with _kept_threads():
-        best, others = _measure(Way(counts[0], pictures), trial, step, feed, share), []
-        for threads in counts[1:]:
-            other = _measure(Way(threads, pictures), trial, step, feed, share, limit=usual * best.seconds)
+        best, others = _measure(Way(counts[0], last), trial, step, feed, share), []
+        for count in counts[1:]:
+            other = _measure(Way(count, last), trial, step, feed, share, limit=usual * best.seconds)
             best, other = (other, best) if other.seconds < usual * best.seconds else (best, other)
             others.append(other)
-        if pictures:
+        if layouts:
             other = _measure(Way(best.way.threads, False), trial, step, feed, share, limit=best.seconds)
             best, other = (other, best) if usual * other.seconds < best.seconds else (best, other)
             others.append(other)
