@@ -1,4 +1,8 @@
-"""Batches: the columns of a table as tensors on the device; a batch is one gather, not a loop over rows."""
+"""Batches: the columns of a table as tensors on the device; a batch is one gather, not a loop over rows.
+
+Pictures that are packed in a store and larger than SHARE of the memory stay there: a batch of them is read from the file,
+the next one while this one is used. The bits are the same.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lamina.core.device import memory
+from lamina.core.errors import SettingError
 from lamina.data._pictures import Pictures
+from lamina.data._stream import Stream
 from lamina.data._table import Field, Table
 
 DATE_NUMBERS = 6  # day, and sine and cosine of the year's, and of the week's; hour of the day
 DAY = 86_400.0
+SHARE = 0.4  # of the memory of machine or device that pictures may take
 
 
 def number_count(fields: Sequence[Field]) -> int:
@@ -41,6 +49,8 @@ class Batches:
 
     image (rows, channels, height, width) uint8, numbers (rows, number_count) float32 with NaN = missing,
     categories (rows, columns) int64 with -1 = missing, target: int64 codes, uint8 (rows, classes), or float64 values.
+    `resident`: pictures lie in memory on the device (True), are streamed (False), or as they fit (None). Raises SettingError
+    when pictures shall be streamed that are not in a store.
     """
 
     def __init__(
@@ -50,16 +60,19 @@ class Batches:
         target: Field | None,
         device: torch.device,
         cache: Path | None = None,
+        resident: bool | None = None,
     ) -> None:
         columns = table.conform([*inputs, *([target] if target else [])])
         self.device, self.length = device, len(table)
         self.tensors: dict[str, Tensor] = {}
+        """what is resident: all of it, or all but the image"""
+        self.stream: Stream | None = None
         numbers, categories = [], []
         for field in inputs:
             values = columns[field.name].values
             if field.kind == "image":
                 packed = values.pack(field.shape, cache) if isinstance(values, Pictures) else values
-                self.tensors["image"] = _tensor(packed).to(device)
+                self._take_pictures(packed, resident)
             elif field.kind == "number":
                 numbers.append(values[:, None])
             elif field.kind == "date":
@@ -73,13 +86,46 @@ class Batches:
         if target:
             self.tensors["target"] = torch.from_numpy(np.ascontiguousarray(columns[target.name].values)).to(device)
 
+    def _take_pictures(self, packed: np.ndarray, resident: bool | None) -> None:
+        is_packed = isinstance(packed, np.memmap)
+        if resident is False and not is_packed:
+            raise SettingError("resident=False needs pictures in a store; name a cache folder.")
+        if resident is None:
+            resident = not is_packed or packed.nbytes <= SHARE * _memory(self.device)
+        if resident:
+            self.tensors["image"] = _tensor(packed).to(self.device)
+        else:
+            self.stream = Stream(packed, pinned=self.device.type == "cuda")
+
     def __len__(self) -> int:
         return self.length
 
+    @property
+    def image_shape(self) -> tuple[int, ...] | None:
+        """(channels, height, width) of the pictures, if there are any."""
+        if self.stream:
+            return self.stream.shape[1:]
+        return tuple(self.tensors["image"].shape[1:]) if "image" in self.tensors else None
+
+    def note(self, batch: int) -> str:
+        """What is said when pictures are streamed in batches of so many rows; "" when they are resident."""
+        if not self.stream:
+            return ""
+        whole, held = self.stream.packed.nbytes / 1e6, self.stream.bound(batch) / 1e6
+        return f"Pictures stay in the store ({whole:,.0f} MB) and are read ahead: at most {held:,.0f} MB are in memory."
+
     def get(self, rows: Tensor) -> dict[str, Tensor]:
         """The batch of these rows (int64 positions on any device)."""
-        rows = rows.to(self.device)
-        return {name: tensor.index_select(0, rows) for name, tensor in self.tensors.items()}
+        places = rows.to(self.device)
+        batch = {name: tensor.index_select(0, places) for name, tensor in self.tensors.items()}
+        if self.stream:
+            batch["image"] = self.stream.get(rows.cpu().numpy()).to(self.device, non_blocking=True)
+        return batch
+
+    def ahead(self, rows: Tensor) -> None:
+        """Say which rows `get` is asked for next: when pictures are streamed, their reading begins."""
+        if self.stream:
+            self.stream.ahead(rows.cpu().numpy())
 
     def first(self, rows: int) -> Batches:
         """The first rows, sharing memory."""
@@ -88,8 +134,19 @@ class Batches:
         return few
 
     def slice(self, start: int, stop: int) -> dict[str, Tensor]:
-        """Rows start..stop in order, without a copy."""
-        return {name: tensor[start:stop] for name, tensor in self.tensors.items()}
+        """Rows start..stop in order, without a copy; streamed pictures are read, those of the next slice ahead."""
+        batch = {name: tensor[start:stop] for name, tensor in self.tensors.items()}
+        if self.stream:
+            stop, following = min(stop, self.length), min(2 * stop - start, self.length)
+            batch["image"] = self.stream.get(np.arange(start, stop)).to(self.device, non_blocking=True)
+            if following > stop:
+                self.stream.ahead(np.arange(stop, following))
+        return batch
+
+
+def _memory(device: torch.device) -> int:
+    """Bytes of the device's own memory that are free, or of the machine's."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory() or 1 << 62
 
 
 def _tensor(array: np.ndarray) -> Tensor:

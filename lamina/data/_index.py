@@ -24,6 +24,7 @@ from lamina.data._threads import in_threads
 Entry = list[Any]  # size, time of content, time of entry, sha256
 NAME = "index.json"
 FRESH = 2.0  # seconds
+SMALL = 1 << 24  # bytes, below which a file is read at once: two thirds of the time for one of 45 kB
 
 
 class Index:
@@ -84,12 +85,13 @@ def read(path: str) -> Entry:
     """Entry of a file that is read for it; one that changed just before has zeros for times. Raises DataError."""
     before = stamp(path)  # taken first: a change while it is read shows the next time
     try:
-        with open(path, "rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
+        with open(path, "rb", buffering=0) as file:
+            is_small = before[0] < SMALL
+            digest = hashlib.sha256(file.read()) if is_small else hashlib.file_digest(file, "sha256")
     except OSError as error:
         raise DataError(f"{path} {reason(Path(path), error)}.") from None
     is_fresh = time.time() - max(before[1:]) / 1e9 < FRESH
-    return [before[0], 0, 0, content] if is_fresh else [*before, content]
+    return [*([before[0], 0, 0] if is_fresh else before), digest.hexdigest()]
 
 
 def _whole(paths: Sequence[str]) -> Iterator[str]:

@@ -26,6 +26,7 @@ import os
 import time
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
@@ -154,26 +155,32 @@ def _append(file: BinaryIO, lines: TextIO, shape: tuple[int, ...], done: int, fi
         return block, [zlib.crc32(row.data) for row in block]
 
     checks, entered = [], 0
-    for block, found in ahead(make, blocks, window):
-        file.write(block.data)
-        checks += found
-        if (len(checks) - entered) * math.prod(shape[1:]) >= JOURNAL:
-            file.flush()
-            lines.write(json.dumps(checks[entered:]) + "\n")
-            lines.flush()
-            entered = len(checks)
+    with ThreadPoolExecutor(1) as other:  # what is packed reaches the disk meanwhile: the last sync is short
+        syncing = other.submit(int)
+        for block, found in ahead(make, blocks, window):
+            file.write(block.data)
+            checks += found
+            if (len(checks) - entered) * math.prod(shape[1:]) >= JOURNAL:
+                file.flush()
+                lines.write(json.dumps(checks[entered:]) + "\n")
+                lines.flush()
+                entered = len(checks)
+                if syncing.done():
+                    syncing.result()
+                    syncing = other.submit(os.fsync, file.fileno())
+        syncing.result()
     return np.array(checks, CHECK)
 
 
 def _resume(part: Path, journal: Path, shape: tuple[int, ...]) -> np.ndarray:
     """Checksums of the rows that NAME.part holds intact; it is cut behind them, or begun."""
-    known: list[int] = []
-    with contextlib.suppress(OSError, ValueError, TypeError):  # a killed process leaves half a line
+    checks = np.empty(0, CHECK)
+    with contextlib.suppress(OSError, ValueError, TypeError, OverflowError):  # a killed process leaves half a line
         for line in journal.read_text(encoding="ascii").splitlines():
-            known += json.loads(line)
+            checks = np.concatenate([checks, np.array(json.loads(line), CHECK)])[: shape[0]]
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
-    begin, checks = header.getvalue(), np.array(known[: shape[0]], CHECK)
+    begin = header.getvalue()
     with open(part, "a+b") as file:
         file.seek(0)
         is_begun = file.read(len(begin)) == begin

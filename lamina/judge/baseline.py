@@ -15,6 +15,7 @@ from lamina.tasks._task import Task
 
 SIDE = 16  # pictures are compared at this many pixels a side
 MOST_ROWS = 5_000  # training rows the linear model and the neighbours use
+PART = 256  # rows whose pictures are in memory at once
 RIDGES = (1e-3, 1e-1, 1e1)
 
 
@@ -35,9 +36,9 @@ def all_of(task: Task, train: Batches, validation: Batches, test: Batches) -> di
     """Name of the baseline -> the number that chooses, on the test rows."""
     first = torch.arange(len(train))
     rows = first if len(first) <= MOST_ROWS else first[torch.linspace(0, len(first) - 1, MOST_ROWS).long()]
-    x, centre, scale = _standardized(_features(train.get(rows)))
-    inside = [((_features(b.tensors) - centre) / scale).clamp(-6, 6) for b in (validation, test)]
-    y = _outputs(task, train.get(rows)["target"])
+    x, centre, scale = _standardized(torch.cat([_features(train.get(part)) for part in rows.split(PART)]))
+    inside = [((_all_features(b) - centre) / scale).clamp(-6, 6) for b in (validation, test)]
+    y = _outputs(task, train.tensors["target"][rows.to(train.device)])
     return {
         "always the same": constant(task, train, test),
         "linear": _linear(task, x, y, inside, validation, test),
@@ -59,6 +60,13 @@ def _features(tensors: dict[str, Tensor]) -> Tensor:
         codes = tensors["categories"] + 1
         parts += [F.one_hot(c.clamp(max=50), 51).float() for c in codes.T]
     return torch.cat(parts, 1).cpu()
+
+
+def _all_features(batches: Batches) -> Tensor:
+    """_features of all rows, a part at a time: pictures that are streamed are never in memory together."""
+    if not batches.stream:
+        return _features(batches.tensors)
+    return torch.cat([_features(batches.slice(s, s + PART)) for s in range(0, len(batches), PART)])
 
 
 def _standardized(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -131,7 +131,8 @@ class _Training:
         self.net.train()
         self.average = _state.Average(self.net, 0.0)
         progress, sentences = _state.restore(self.run, self.net, self.average, self.step)
-        for sentence in sentences:
+        note = self.train.note(self.feed.order.batch)
+        for sentence in [*sentences, *([note] if note else [])]:
             self.health.add(sentence, sentence)
         if progress is None:
             left = self.clock.left()

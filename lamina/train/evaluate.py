@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,8 +19,8 @@ PIXELS = 512 * 32 * 32 * 3  # about as many input values per batch
 
 def batch_rows(batches: Batches) -> int:
     """Rows per batch so that inputs of any size take about the same memory."""
-    image = batches.tensors.get("image")
-    return BATCH if image is None else max(8, min(1024, PIXELS // max(1, image[0].numel())))
+    shape = batches.image_shape
+    return BATCH if shape is None else max(8, min(1024, PIXELS // max(1, math.prod(shape))))
 
 
 @torch.no_grad()

@@ -132,6 +132,8 @@ class Feed:
     def __call__(self, step: int) -> Batch:
         rows, passes = self.order(step)
         batch = self.batches.get(rows)
+        if self.batches.stream:
+            self.batches.ahead(self.order(step + 1)[0])
         if "image" in batch:
             device = self.batches.device
             batch["image"] = self.augment(batch["image"], self.recipe.seed, passes.to(device), rows.to(device))
