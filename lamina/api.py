@@ -19,6 +19,7 @@ from lamina.core.errors import DataError, RunError, unknown
 from lamina.core.run import Run
 from lamina.data import _target, sniff
 from lamina.data._batches import Batches
+from lamina.data._store import shared
 from lamina.data._table import SPLITS, TEST, TRAIN, VALIDATION, Reading, Table
 from lamina.judge import report, score
 from lamina.judge.score import Score
@@ -255,8 +256,7 @@ class Trained:
     def _finish(self, table: Table, complete: bool) -> None:
         """Score on the test rows, and the report; not complete: training was stopped and can go on."""
         seed = self.plan.recipe.seed
-        cache = self.path / "store"
-        made = score.measure(self.task, self.net, table, seed, score.signature(table, seed), cache=cache)
+        made = score.measure(self.task, self.net, table, seed, score.signature(table, seed), cache=shared())
         self.run.write_json("score.json", {**made.to_json(), "complete": complete})
         self.run.write("report.html", report.page(self.run, self.config, table, self.plan).encode())
 

@@ -15,6 +15,7 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def _in_own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LAMINA_STORE", str(tmp_path / "store"))
 
 
 @pytest.fixture

@@ -452,7 +452,9 @@ def test_training_and_score_are_the_same_bits(photos, tmp_path, monkeypatch):
     table, made = lamina.open(photos), []
     for share in (1.0, 0.0):
         monkeypatch.setattr(_batches, "SHARE", share)
-        run = lamina.fit(table, run=tmp_path / f"run{share}", net="resnet", epochs=2)
+        run = lamina.fit(
+            table, run=tmp_path / f"run{share}", net="resnet", net_settings={"width": "4", "blocks": "1,1"}, epochs=2
+        )
         path = tmp_path / f"run{share}"
         log = (path / "log.jsonl").read_text()
         assert ("Pictures stay in the store" in log) == (share == 0.0)
@@ -469,11 +471,12 @@ def test_training_and_score_are_the_same_bits(photos, tmp_path, monkeypatch):
 def test_a_store_four_times_the_memory(tmp_path):
     """A limit on the process's own memory (RLIMIT_DATA: file maps and the system's cache of files do not count)."""
     code = f"""
-import hashlib, resource, sys
+import hashlib, resource, sys, time
 from pathlib import Path
 import numpy as np, torch
 from lamina.data._batches import Batches
 from lamina.data._pictures import Pictures
+from lamina.data._stream import READERS
 from lamina.data._table import Column, Field, Table
 torch.set_num_threads(1)
 folder, allowed = Path({str(tmp_path)!r}), 40_000_000
@@ -482,7 +485,8 @@ column = Column(Field("image", "image", shape=(3, 224, 224)), Pictures.of_array(
 table = Table({{"image": column}}, "made", "memory", np.arange(len(image)).astype(object))
 streamed = Batches(table, [column.field], None, torch.device("cpu"), folder / "store", resident=False)
 order = torch.from_numpy(np.random.default_rng(0).permutation(len(image)))
-streamed.get(order[:4])  # threads are there
+streamed.get(order[:4])
+list(streamed.stream._pool.map(lambda _: time.sleep(0.05), range(READERS)))  # the stack of a thread is 8 MB: all are there
 assert streamed.stream.packed.nbytes > 4 * allowed
 status = dict(line.split(":") for line in open("/proc/self/status"))
 held = int(status["VmData"].split()[0]) * 1024
@@ -510,3 +514,27 @@ print(digest.hexdigest())
         digest.update(np.ascontiguousarray(images[row].transpose(2, 0, 1)).data)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["refused", digest.hexdigest()], done.stderr
+
+
+def test_packs_that_nobody_opens_are_removed(tmp_path):
+    folder = tmp_path / "store"
+
+    def make(value):
+        path = tmp_path / f"{value}.png"
+        Image.fromarray(np.full((8, 8, 3), value, np.uint8)).save(path)
+        return Pictures.of_files([path]).pack((3, 4, 4), folder)
+
+    for value in (1, 2):
+        make(value)
+    first, second = sorted(folder.glob("*.npy"), key=lambda p: p.stat().st_mtime_ns)
+    for pack in (first, second):
+        os.utime(pack, (0, 0))  # written long ago; both were opened today
+    make(3)
+    assert first.exists() and second.exists()
+    known = json.loads((folder / "index.json").read_text())
+    known["used"][second.name] -= 31
+    (folder / "index.json").write_text(json.dumps(known))
+    make(4)
+    assert first.exists() and not second.exists()
+    assert second.name not in json.loads((folder / "index.json").read_text())["used"]
+    assert make(2).max() == 2

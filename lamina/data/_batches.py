@@ -130,7 +130,7 @@ class Batches:
     def first(self, rows: int) -> Batches:
         """The first rows, sharing memory."""
         few = copy.copy(self)
-        few.tensors, few.length = self.slice(0, rows), rows
+        few.tensors, few.length, few.stream = self.slice(0, rows), rows, None
         return few
 
     def slice(self, start: int, stop: int) -> dict[str, Tensor]:

@@ -3,7 +3,8 @@
 files: path -> size, time of change of content and of entry (nanoseconds), sha256 of the content. A file whose three numbers
 stand is taken to be unchanged; one that changed less than FRESH seconds before it was read is not entered, since a second
 change could leave the same numbers. packs: name -> size, time and boot of the machine at which its values were written here
-or read whole and found right. An index that is damaged, lost, or not writable costs time and nothing else.
+or read whole and found right. used: name of a pack -> day on which it was opened last. An index that is damaged, lost, or
+not writable costs time and nothing else.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from lamina.data._threads import in_threads
 Entry = list[Any]  # size, time of content, time of entry, sha256
 NAME = "index.json"
 FRESH = 2.0  # seconds
+DAY = 86_400.0
 SMALL = 1 << 24  # bytes, below which a file is read at once: two thirds of the time for one of 45 kB
 
 
@@ -32,8 +34,8 @@ class Index:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
-        self.files, self.packs = _read(self.path)
-        self._learned: dict[str, dict[str, Any]] = {"files": {}, "packs": {}}
+        self.files, self.packs, self.used = _read(self.path)
+        self._learned: dict[str, dict[str, Any]] = {"files": {}, "packs": {}, "used": {}}
 
     def entries(self, paths: Sequence[str]) -> list[Entry]:
         """Entries of files, in order; those that changed are read, on all cores. Raises DataError."""
@@ -57,13 +59,26 @@ class Index:
         """Enter a pack whose values were just written or checked."""
         self._learned["packs"][pack.name] = [*stamp(str(pack)), _boot()]
 
+    def use(self, pack: Path) -> None:
+        """Enter that a pack was opened today."""
+        if self.used.get(pack.name) != (day := int(time.time() // DAY)):
+            self._learned["used"][pack.name] = day
+
+    def unused(self, pack: Path) -> float:
+        """Seconds since a pack was last opened or written, to a day."""
+        return time.time() - max(self.used.get(pack.name, 0) * DAY, pack.stat().st_mtime)
+
     def save(self) -> None:
         """Write what was learned, aside and renamed; what another process wrote meanwhile is kept."""
         if not any(self._learned.values()):
             return
-        files, packs = _read(self.path)
+        files, packs, used = _read(self.path)
         packs = {name: entry for name, entry in packs.items() if (self.path.parent / name).exists()}
-        kept = {"files": files | self._learned["files"], "packs": packs | self._learned["packs"]}
+        kept = {
+            "files": files | self._learned["files"],
+            "packs": packs | self._learned["packs"],
+            "used": {name: day for name, day in used.items() if name in packs} | self._learned["used"],
+        }
         aside = self.path.with_suffix(f".{os.getpid()}.new")
         with contextlib.suppress(OSError):
             aside.write_text(json.dumps(kept), encoding="ascii")
@@ -99,13 +114,14 @@ def _whole(paths: Sequence[str]) -> Iterator[str]:
     return (path if os.path.isabs(path) else os.path.join(here, path) for path in paths)
 
 
-def _read(path: Path) -> tuple[dict[str, Entry], dict[str, Entry]]:
+def _read(path: Path) -> tuple[dict[str, Entry], dict[str, Entry], dict[str, int]]:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         kept = json.loads(path.read_bytes())
-        files, packs = dict(kept["files"]), dict(kept["packs"])
-        if all(type(entry) is list and len(entry) == 4 for entry in files.values()):
-            return files, packs
-    return {}, {}
+        files, packs, used = dict(kept["files"]), dict(kept["packs"]), dict(kept["used"])
+        is_whole = all(type(entry) is list and len(entry) == 4 for entry in files.values())
+        if is_whole and all(type(day) is int for day in used.values()):
+            return files, packs, used
+    return {}, {}, {}
 
 
 def _boot() -> str:

@@ -5,6 +5,8 @@ NAME.part     the same, unfinished: rows in order, as far as a process came befo
 NAME.journal  the crc32 of the rows of NAME.part, a JSON list a line; the next process checks them and goes on behind them
 index.json    see _index.py
 
+All runs share a folder: $LAMINA_STORE, or ~/.cache/lamina/store. What nobody opened for KEPT is removed when a pack is made.
+
 NAME is a hash of the content of all files in order, the shape, and the versions of the decoders: other files or another
 decoder are another pack. Opening asks the system for size and times of each file and reads none that did not change; of the
 pack it checks size, header and the list of checksums. All values are checked against them (0.3 s a gigabyte and core) when
@@ -46,7 +48,13 @@ BLOCK = 1 << 20  # bytes that one thread packs at a time
 WINDOW = 4  # blocks a core that are packed, or wait to be written
 JOURNAL = 1 << 24  # bytes between two lines of the journal: what a kill can lose
 LEFTOVER = 7 * 86_400.0  # seconds after which nobody goes on with an unfinished pack
+KEPT = 30 * 86_400.0  # seconds since a pack was opened; it is made anew from the files when it is wanted again
 CHECK = np.dtype("<u4")
+
+
+def shared() -> Path:
+    """Folder of the packs of all runs."""
+    return Path(os.environ.get("LAMINA_STORE") or Path.home() / ".cache" / "lamina" / "store")
 
 
 def pack(pictures: Pictures, shape: tuple[int, ...], folder: Path | None) -> np.ndarray:
@@ -70,8 +78,9 @@ def pack(pictures: Pictures, shape: tuple[int, ...], folder: Path | None) -> np.
         try:
             _make(path, (len(pictures), *shape), fill, pictures.check, index)
         except OSError as error:
-            why = f"cannot take the packed pictures ({error.strerror}); free space there, or choose another folder."
+            why = f"cannot take the packed pictures ({error.strerror}); free space there, or name another folder in LAMINA_STORE."
             raise DataError(f"{folder} {why}") from None
+    index.use(path)
     index.save()
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
@@ -121,7 +130,7 @@ def _make(
     with FileLock(path.parent / "lock"):
         if sound(path, shape, index):  # another process was faster
             return
-        _remove_leftovers(path.parent)
+        _remove_leftovers(path.parent, index)
         part, journal = path.with_suffix(".part"), path.with_suffix(".journal")
         try:
             checks = _resume(part, journal, shape)
@@ -219,9 +228,9 @@ def _check(values: bytes) -> bytes:
     return zlib.crc32(values).to_bytes(4, "little")
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """What processes left aside that nobody goes on with."""
-    for left in (*folder.glob("*.new"), *folder.glob("*.part"), *folder.glob("*.journal")):
+def _remove_leftovers(folder: Path, index: Index) -> None:
+    """What processes left aside that nobody goes on with, and packs that nobody opens."""
+    for left in (*folder.glob("*.new"), *folder.glob("*.part"), *folder.glob("*.journal"), *folder.glob("*.npy")):
         with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > LEFTOVER:
+            if index.unused(left) > (KEPT if left.suffix == ".npy" else LEFTOVER):
                 left.unlink()

@@ -20,6 +20,7 @@ from lamina.core.errors import TrainingError
 from lamina.core.run import Run
 from lamina.data import _augment
 from lamina.data._batches import Batches
+from lamina.data._store import shared
 from lamina.data._table import TRAIN, VALIDATION, Table
 from lamina.tasks._task import Task
 from lamina.train import _state
@@ -111,11 +112,11 @@ class _Training:
         self.task, self.net, self.recipe, self.run, self.clock = task, net, recipe, run, clock
         device = next(net.parameters()).device
         train = table.take(table.rows(TRAIN))
+        store = shared()
         inputs, target = table.inputs, table[table.target or ""].field
-        cache = run.path / "store"
         self.names = train.names
-        self.train = Batches(train, inputs, target, device, cache)
-        self.validation = Batches(table.take(table.rows(VALIDATION)), inputs, target, device, cache)
+        self.train = Batches(train, inputs, target, device, store)
+        self.validation = Batches(table.take(table.rows(VALIDATION)), inputs, target, device, store)
         self.feed = Feed(task, self.train, recipe, _augment.NAMED[recipe.augment])
         self.step = Step(task, net, recipe)
         self.budget = Budget(recipe, len(self.train))
