@@ -25,7 +25,6 @@ import io
 import json
 import math
 import os
-import time
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
