@@ -1,4 +1,4 @@
-"""The command line: lamina train | look | score | ask | report | list | doctor. Flags come from the dataclasses they fill."""
+"""The command line: lamina train | look | bench | score | ask | report | list | doctor. Flags come from the dataclasses they fill."""
 
 from __future__ import annotations
 
@@ -45,12 +45,15 @@ def parser() -> Parser:
     top.add_argument("--version", action="version", version=f"lamina {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     for name, about in (("train", "train on data: announce a plan, keep to the time, score, report"),
-                        ("look", "say what the data is and what would be done, without training")):  # fmt: skip
+                        ("look", "say what the data is and what would be done, without training"),
+                        ("bench", "measure the machine, and how much of it training a net reaches")):  # fmt: skip
         sub = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
         _data_flags(sub)
         if name == "train":
             sub.add_argument("--resume", metavar="RUN", help="go on with a stopped or killed run, to the same bits")
             sub.add_argument("--run", metavar="DIR", help="folder of the new run; runs/NAME-1 when not given")
+        if name == "bench":
+            sub.add_argument("--json", action="store_true", help="print JSON")
     sub = commands.add_parser("score", help="score a run, on its test rows or on other data", allow_abbrev=False)
     sub.add_argument("run", metavar="RUN")
     sub.add_argument("--on", metavar="DATA", help="data with the same columns; all its rows are scored")
@@ -125,8 +128,8 @@ def _one_line(error: Exception) -> str:
 
 
 def _net_settings(given: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Take --net.width 64 and --net.width=64 out of the words of train and look; the rest is argparse's."""
-    if not given or given[0] not in ("train", "look"):
+    """Take --net.width 64 and --net.width=64 out of the words of train, look and bench; the rest is argparse's."""
+    if not given or given[0] not in ("train", "look", "bench"):
         return given, {}
     rest: list[str] = []
     found: dict[str, str] = {}
@@ -211,6 +214,19 @@ def _look(options: argparse.Namespace, net_settings: dict[str, str], begun: floa
     from lamina.look import look
 
     look(sniff.open(options.data, reading), wishes)
+    return 0
+
+
+def _bench(options: argparse.Namespace, net_settings: dict[str, str], begun: float) -> int:
+    wishes, reading = _wishes(options, net_settings)
+    from rich.console import Console
+
+    from lamina.bench import bench
+    from lamina.data import sniff
+
+    numbers = bench(sniff.open(options.data, reading), wishes, Console(highlight=False, quiet=options.json))
+    if options.json:
+        print(json.dumps(numbers))
     return 0
 
 
@@ -301,6 +317,7 @@ def _doctor(options: argparse.Namespace, _: dict[str, str], begun: float) -> int
 COMMANDS = {
     "train": _train,
     "look": _look,
+    "bench": _bench,
     "score": _score,
     "ask": _ask,
     "report": _report,

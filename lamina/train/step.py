@@ -31,10 +31,6 @@ class Step:
         """Update the weights by a prepared batch; `number` of the step keys dropout. Returns the batch's mean loss, detached."""
         for norm in self.norms if number < 10 else ():
             norm.momentum = max(0.1, 1 / (number + 1))  # the first batches' statistics count, not 0 and 1
-        share = rate(self.recipe.schedule, progress) * self.lowered
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["highest"] * share
         while True:
             seed(self.recipe.seed * 1_000_003 + number, self.learned[0].device)
             try:
@@ -42,11 +38,19 @@ class Step:
                 break
             except RuntimeError as error:
                 self._halve(error)
+        self.update(progress)
+        return loss
+
+    def update(self, progress: float) -> None:
+        """Change the weights by their gradients; `progress` in [0, 1] of the budget sets the learning rate."""
+        share = rate(self.recipe.schedule, progress) * self.lowered
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["highest"] * share
         if self.recipe.clip:
             clip([p.grad for p in self.learned if p.grad is not None], self.recipe.clip)
         for optimizer in self.optimizers:
             optimizer.step()
-        return loss
 
     def align(self) -> None:
         """Lay the optimisers' memory out as the weights lie, which fused updates take for granted."""
