@@ -17,7 +17,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lamina.api import Prepared, prepare
 from lamina.core import device
-from lamina.data._augment import NAMED
 from lamina.data._batches import Batches
 from lamina.data._table import TRAIN, Table
 from lamina.show import fields
@@ -116,7 +115,7 @@ def update(prepared: Prepared, where: torch.device) -> Update:
     task, net = planning.build(plan, table, where)
     net.train()
     train = table.take(table.rows(TRAIN))
-    feed = Feed(task, Batches(train, plan.inputs, plan.target, where), plan.recipe, NAMED[plan.recipe.augment])
+    feed = Feed(task, Batches(train, plan.inputs, plan.target, where), plan.recipe)
     way = choose(net, lambda trial: Step(task, trial, plan.recipe), feed, 1.0, torch.get_num_threads())[0].way
     way.apply(net)
     step, batch = Step(task, net, plan.recipe), feed(0)

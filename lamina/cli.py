@@ -211,7 +211,7 @@ def _train(options: argparse.Namespace, net_settings: dict[str, str], begun: flo
 def _look(options: argparse.Namespace, net_settings: dict[str, str], begun: float) -> int:
     wishes, reading = _wishes(options, net_settings)
     from lamina.data import sniff
-    from lamina.look import look
+    from lamina._look import look
 
     look(sniff.open(options.data, reading), wishes)
     return 0

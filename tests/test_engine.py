@@ -17,7 +17,6 @@ import torch
 import lamina
 from lamina.core.errors import RunError, SettingError, TrainingError
 from lamina.core.run import Run
-from lamina.data._augment import NAMED
 from lamina.data._batches import Batches
 from lamina.train import engine, optim
 from lamina.train._state import Average
@@ -149,7 +148,7 @@ def test_ways_agree_to_rounding(small, way, optimizer):
     other = copy.deepcopy(net)
     recipe, table = prepared.plan.recipe, prepared.table
     batches = Batches(table.take(table.rows(0)), prepared.plan.inputs, prepared.plan.target, torch.device("cpu"))
-    feed, before = Feed(task, batches, recipe, NAMED[recipe.augment]), torch.get_num_threads()
+    feed, before = Feed(task, batches, recipe), torch.get_num_threads()
     losses = []
     for model, then in ((net, Way(2, True)), (other, way)):
         Way(2, True).apply(model)

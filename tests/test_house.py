@@ -80,3 +80,9 @@ def test_no_pickle():
     for path in FILES:
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"allow_pickle=True|import pickle|(?<!safetensors\.)torch\.load\(", text), path
+
+
+def test_no_file_hides_a_function_of_the_package():
+    """Importing lamina.look, if there were one, would put the module in the place of the function."""
+    files = {p.stem for p in PACKAGE.iterdir()}
+    assert not files & set(lamina.__all__)

@@ -3,6 +3,7 @@
 import html.parser
 import math
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,6 @@ from PIL import Image
 import lamina
 from lamina.api import prepare
 from lamina.core.run import Run
-from lamina.data import _augment
 from lamina.data._batches import Batches
 from lamina.data._table import Bad
 from lamina.judge import _examples, _plots, _trust, report
@@ -149,7 +149,7 @@ def test_pictures_are_those_that_the_net_saw(small):
     prepared, _, task, _ = small("seen", augment="affine", seed=3)
     train = prepared.table.take(prepared.table.rows(0))
     batches = Batches(train, prepared.plan.inputs, task.target, torch.device("cpu"))
-    image = Feed(task, batches, prepared.plan.recipe, _augment.NAMED["affine"])(0)["image"]
+    image = Feed(task, batches, replace(prepared.plan.recipe, augment="affine"))(0)["image"]
     pixels = (255 * image).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     seen = _examples.batch_seen(prepared.table, prepared.plan)
     assert [s["picture"] for s in seen] == [_examples.data_uri(p) for p in pixels[:16]]

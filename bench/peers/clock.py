@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-BATCHES = {"cnn": 128, "resnet20": 128, "resnet18": 32, "mlp": 64}
+BATCHES = {"cnn": 128, "resnet20": 128, "resnet18": 32, "mlp": 64, "ensemble": 64}
 PRECISIONS = ("float32", "bfloat16")
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 

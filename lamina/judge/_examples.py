@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from lamina.core.errors import DataError
-from lamina.data import _augment
+from lamina.data._augment import named
 from lamina.data._batches import Batches
 from lamina.data._pictures import Pictures
 from lamina.data._table import TRAIN, Column, Field, Table
@@ -115,8 +115,10 @@ def batch_seen(table: Table, plan: Plan) -> list[dict[str, str]]:
         batch = Batches(part, [image], None, torch.device("cpu"))
     except DataError:  # a file is gone since training
         return []
-    change = _augment.NAMED.get(plan.recipe.augment, _augment.NAMED["none"])
-    changed = change(batch.tensors["image"], seed, torch.zeros_like(chosen), chosen)
+    augment, passes = named(plan.recipe.augment), torch.zeros_like(chosen)
+    changed = augment(batch.tensors["image"], seed, passes, chosen)
+    if augment.mixes:
+        changed, _ = augment.mix(changed, seed, passes, chosen)
     pixels = changed.round().clamp(0, 255).to(torch.uint8) if changed.is_floating_point() else changed
     arrays = pixels.permute(0, 2, 3, 1).numpy()
     target = part[plan.target.name]

@@ -7,9 +7,11 @@ answers exactly as it did when it was trained.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from lamina.core.errors import SettingError
@@ -86,3 +88,14 @@ def inputs(net: nn.Module, batch: Batch) -> list[Tensor | None]:
     if "image" in takes and "image" not in batch:
         raise SettingError("this net takes pictures and the data has none; try --net mlp.")
     return [batch.get(name) for name in takes]
+
+
+def mixed(losses: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
+    """Mean of losses(target) (rows, ...); of rows that were blended with others, by their shares (arXiv:1710.09412, eq. 1).
+
+    Linear in the target but for a constant where the loss is a square, so that gradients are those of the blended target.
+    """
+    own = losses(batch["target"])
+    if "share" in batch:
+        own = torch.lerp(losses(batch["other"]), own, batch["share"].view(-1, *[1] * (own.dim() - 1)))
+    return own.mean()

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from lamina.core.answers import Labels
 from lamina.data._table import TRAIN, Field, Table
 from lamina.measures import labels, several_labels
-from lamina.tasks._task import Batch, Task, inputs
+from lamina.tasks._task import Batch, Task, inputs, mixed
 
 RARE = 0.1  # a class under this share of an even one asks for weights
 
@@ -51,17 +51,28 @@ class Classify(Task):
         return len(self.target.classes)
 
     def loss(self, net: nn.Module, batch: Batch, phase: str = "all") -> Tensor:
-        logits, target = net(*inputs(net, batch)), batch["target"]
-        if logits.dim() == 3:  # every member learns by its own loss
-            target = target.repeat_interleave(logits.shape[1], 0)
-            logits = logits.flatten(0, 1)
-        if self.several:
-            return F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype))
+        logits = net(
+            *inputs(net, batch)
+        )  # (rows, classes), or (rows, members, classes): every member learns by its own loss
         weights = self.options.get("weights")
         if weights and (self._weights is None or self._weights.device != logits.device):
             self._weights = torch.tensor(weights, dtype=logits.dtype, device=logits.device)
-        smoothing = self.options.get("smoothing", 0.0)
-        return F.cross_entropy(logits, target, self._weights, label_smoothing=smoothing, reduction="none").mean()
+        return mixed(lambda target: self._losses(logits, target), batch)
+
+    def _losses(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Per row and member."""
+        if logits.dim() == 3:
+            target = target.repeat_interleave(logits.shape[1], 0)
+        if self.several:
+            loss = F.binary_cross_entropy_with_logits(
+                logits.flatten(0, -2), target.to(logits.dtype), reduction="none"
+            ).mean(1)
+        else:
+            smoothing = self.options.get("smoothing", 0.0)
+            loss = F.cross_entropy(
+                logits.flatten(0, -2), target, self._weights, label_smoothing=smoothing, reduction="none"
+            )
+        return loss.view(len(logits), -1)
 
     def _probabilities(self, net: nn.Module, batch: Batch) -> Tensor:
         """(rows, classes); the mean over members, and over both mirrorings where options["mirror"] says so."""

@@ -6,12 +6,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lamina.core.answers import Number
 from lamina.data._table import TRAIN, Table
 from lamina.measures import numbers
-from lamina.tasks._task import Batch, Task, inputs
+from lamina.tasks._task import Batch, Task, inputs, mixed
 
 SKEWED = 1.0  # a positive target of larger skewness is learned as its logarithm
 
@@ -59,9 +58,8 @@ class Regress(Task):
         return value.exp() if self.options["log"] else value
 
     def loss(self, net: nn.Module, batch: Batch, phase: str = "all") -> Tensor:
-        output = net(*inputs(net, batch)).squeeze(-1)  # (rows,) or (rows, members)
-        target = self._scaled(batch["target"])
-        return F.mse_loss(output, target.view(-1, *[1] * (output.dim() - 1)).expand_as(output))
+        output = net(*inputs(net, batch)).squeeze(-1).view(len(batch["target"]), -1)  # (rows, members)
+        return mixed(lambda target: (output - self._scaled(target)[:, None]) ** 2, batch)
 
     def _output(self, net: nn.Module, batch: Batch) -> Tensor:
         output = net(*inputs(net, batch)).squeeze(-1)

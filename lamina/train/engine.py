@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from lamina.core.errors import TrainingError
 from lamina.core.run import Run
-from lamina.data import _augment
 from lamina.data._batches import Batches
 from lamina.data._store import shared
 from lamina.data._table import TRAIN, VALIDATION, Table
@@ -117,7 +116,7 @@ class _Training:
         self.names = train.names
         self.train = Batches(train, inputs, target, device, store)
         self.validation = Batches(table.take(table.rows(VALIDATION)), inputs, target, device, store)
-        self.feed = Feed(task, self.train, recipe, _augment.NAMED[recipe.augment])
+        self.feed = Feed(task, self.train, recipe)
         self.step = Step(task, net, recipe)
         self.budget = Budget(recipe, len(self.train))
         self.health = Health()

@@ -121,7 +121,7 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
     recipe, reasons = _recipe(table, wishes.recipe, given, passes)
     if task == "classify":
         options["smoothing"] = recipe.smoothing
-        options["mirror"] = recipe.augment == "flip"
+        options["mirror"] = recipe.augment.split("+")[0] == "flip"
     options["choose"] = "loss" if given == "row" else None
     outputs = task_of(task, target, options).outputs
     settings = {
@@ -292,6 +292,8 @@ def _recipe(table: Table, wish: Recipe, given: str, passes: float) -> tuple[Reci
     if augment == "auto":
         augment, reason = mirror.augmentation(table) if pictures else ("none", "")
         why += [reason] if reason else []
+    if {"mixup", "cutmix"} & set(augment.split("+")) and given != "image":
+        raise SettingError("mixup and cutmix blend pictures; these rows hold other inputs too, or no picture.")
     filled["augment"] = augment
     given_by_wish = {k: v for k, v in config.to_json(wish).items() if v is not None and v != "auto"}
     return replace(wish, **{**filled, **given_by_wish, "augment": augment}), why

@@ -9,7 +9,8 @@ from lamina.core.errors import SettingError, unknown
 
 OPTIMIZERS = ("auto", "sgd", "adamw", "muon")
 SCHEDULES = ("auto", "one_cycle", "cosine", "linear", "constant")
-AUGMENTS = ("auto", "none", "shift", "flip", "affine")
+AUGMENTS = ("none", "shift", "flip", "affine")
+ADDED = ("color", "erase", "bands", "mixup", "cutmix")  # to one of these, with a plus: flip+color+cutmix
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Recipe:
     smoothing: float | None = None
     """label smoothing: share of the target spread over all classes"""
     augment: str = "auto"
-    """random changes of pictures: none, shift, flip (and shift), affine (turn, scale and shift)"""
+    """random changes of pictures: none, shift, flip (and shift), affine (turn, scale and shift); and, added with a plus, color
+    erase bands mixup cutmix: flip+color+cutmix"""
     patience: int | None = None
     """stop after so many validations without a better score"""
     average: float | None = None
@@ -59,6 +61,10 @@ class Recipe:
         ):  # fmt: skip
             if getattr(self, name) is not None:
                 within(f"--{name.replace('_', '-')}", getattr(self, name), low, high)
-        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("augment", AUGMENTS)):
+        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), known)
+        first, *added = self.augment.split("+")
+        for word, known in ((first, ("auto", *AUGMENTS, *ADDED)), *((word, ADDED) for word in added)):
+            if word not in known or (first == "auto" and added):
+                raise unknown("augment", word, known)

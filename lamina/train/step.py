@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lamina.core.device import seed
 from lamina.core.errors import TrainingError
-from lamina.data._augment import Augment, uniform
+from lamina.data._augment import named, uniform
 from lamina.data._batches import Batches
 from lamina.tasks._task import Batch, Task
 from lamina.train.optim import clip, optimizers, rate
@@ -129,8 +129,9 @@ class Order:
 class Feed:
     """Training batches: gathered, changed at random, prepared; the same for a step however often it is asked."""
 
-    def __init__(self, task: Task, batches: Batches, recipe: Recipe, augment: Augment) -> None:
-        self.task, self.batches, self.recipe, self.augment = task, batches, recipe, augment
+    def __init__(self, task: Task, batches: Batches, recipe: Recipe) -> None:
+        self.task, self.batches, self.recipe = task, batches, recipe
+        self.augment = named(recipe.augment)
         self.order = Order(len(batches), recipe.batch or 2, recipe.seed)
 
     def __call__(self, step: int) -> Batch:
@@ -139,6 +140,9 @@ class Feed:
         if self.batches.stream:
             self.batches.ahead(self.order(step + 1)[0])
         if "image" in batch:
-            device = self.batches.device
-            batch["image"] = self.augment(batch["image"], self.recipe.seed, passes.to(device), rows.to(device))
+            key = (self.recipe.seed, passes.to(self.batches.device), rows.to(self.batches.device))
+            batch["image"] = self.augment(batch["image"], *key)
+            if self.augment.mixes:
+                batch["image"], batch["share"] = self.augment.mix(batch["image"], *key)
+                batch["other"] = batch["target"].flip(0)
         return self.task.prepare(batch, training=True)

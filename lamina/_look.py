@@ -13,7 +13,6 @@ from rich.text import Text
 
 from lamina.api import Prepared, prepare
 from lamina.core import device
-from lamina.data._augment import NAMED
 from lamina.data._batches import Batches
 from lamina.data._pictures import Pictures
 from lamina.data._table import TRAIN, Table
@@ -72,7 +71,7 @@ def speed(prepared: Prepared) -> tuple[float, int]:
     few = table.take(table.rows(TRAIN)[:MEASURED])
     task, net = planning.build(plan, few, where)
     net.train()
-    feed = Feed(task, Batches(few, plan.inputs, plan.target, where), plan.recipe, NAMED[plan.recipe.augment])
+    feed = Feed(task, Batches(few, plan.inputs, plan.target, where), plan.recipe)
     seconds = choose(net, lambda copy: Step(task, copy, plan.recipe), feed, 0.5, torch.get_num_threads())[0].seconds
     return seconds, sum(p.numel() for p in net.parameters())
 
