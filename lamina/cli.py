@@ -210,8 +210,8 @@ def _train(options: argparse.Namespace, net_settings: dict[str, str], begun: flo
 
 def _look(options: argparse.Namespace, net_settings: dict[str, str], begun: float) -> int:
     wishes, reading = _wishes(options, net_settings)
-    from lamina.data import sniff
     from lamina._look import look
+    from lamina.data import sniff
 
     look(sniff.open(options.data, reading), wishes)
     return 0

@@ -262,6 +262,35 @@ def test_order_is_every_row_once_a_pass_and_never_one_alone():
     assert torch.equal(order(30)[0], Order(37, 8, 5)(30)[0])  # asked out of order, the same
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_flattened_weights_learn_as_apart(decay):
+    """Against torch's AdamW on the tensors themselves, over a layout change and a reload."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(2, 4, 3), torch.nn.Flatten(), torch.nn.Linear(16, 5), torch.nn.Linear(5, 1)
+    )
+    twin = copy.deepcopy(net)
+    (mine,) = optim.optimizers("adamw", net, 0.01, decay)
+    matrices, vectors = [p for p in twin.parameters() if p.dim() > 1], [p for p in twin.parameters() if p.dim() == 1]
+    theirs = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}], 0.01, (0.9, 0.99)
+    )
+    flat = [p for group in mine.param_groups for p in group["params"]]
+    assert sorted(p.dim() for p in flat) == ([1, 1, 4] if decay else [1, 4])
+    x = torch.randn(6, 2, 4, 4)
+    Way(1, True).apply(net)
+    for i in range(5):
+        for model, weights, optimizer in ((net, flat, mine), (twin, list(twin.parameters()), theirs)):
+            for p in weights:
+                p.grad = None if p.grad is None else p.grad.zero_()
+            (model(x) ** 2).sum().backward()
+            optimizer.step()
+        if i == 2:
+            net.load_state_dict(net.state_dict())
+    for a, b in zip(net.parameters(), twin.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6) and torch.allclose(a.grad, b.grad, atol=1e-5)
+
+
 def test_rates():
     for schedule in ("one_cycle", "cosine", "linear", "constant"):
         values = [optim.rate(schedule, x / 100) for x in range(101)]

@@ -72,9 +72,10 @@ def engine(clock, prepared, task, net) -> str:
     from pathlib import Path
 
     from lamina.core.run import Run
+    from lamina.train import budget
     from lamina.train import engine as training
 
-    training.TICK = 0.2
+    training.TICK, budget.VALIDATIONS = 0.2, 1
     started, waiting = None, []
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder) / "run")

@@ -24,6 +24,8 @@ class Step:
         """factor on the learning rate after a roll-back"""
         self.optimizers = optimizers(recipe.optimizer, net, recipe.lr or 0.0, recipe.weight_decay or 0.0)
         self.learned = [p for p in net.parameters() if p.requires_grad]
+        self.updated = [p for o in self.optimizers for group in o.param_groups for p in group["params"]]
+        """the net's weights, but many of them in one vector"""
         self.norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         self.sentences: list[str] = []
 
@@ -48,7 +50,7 @@ class Step:
             for group in optimizer.param_groups:
                 group["lr"] = group["highest"] * share
         if self.recipe.clip:
-            clip([p.grad for p in self.learned if p.grad is not None], self.recipe.clip)
+            clip([p.grad for p in self.updated if p.grad is not None], self.recipe.clip)
         for optimizer in self.optimizers:
             optimizer.step()
 
@@ -62,8 +64,11 @@ class Step:
 
     def _gradients(self, batch: Batch) -> Tensor:
         rows = len(batch["target"])
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
+        for weight in self.updated:
+            if weight.dim() == 1 and weight.grad is not None:
+                weight.grad.zero_()  # flattened: the gradients of the net's weights are views of it
+            else:
+                weight.grad = None
         parts = -(-rows // self.micro_batch)
         if parts == 1:
             loss = self.task.loss(self.net, batch)
