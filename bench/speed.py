@@ -30,7 +30,7 @@ RESULTS = HERE / "results"
 sys.path.insert(0, str(HERE / "peers"))
 import environments  # noqa: E402
 
-SECONDS = 8.0  # that a peer trains in a repeat, about
+SECONDS = 6.0  # that a peer trains in a repeat, about
 SLOW = 8.0  # times slower than Lamina: measured once, with few steps, and said so
 KERAS = [("keras_peer", "--backend", b) for b in ("tensorflow", "jax", "torch")]
 PEERS: dict[str, list[tuple[str, ...]]] = {
@@ -91,14 +91,15 @@ def training(part: str, options: argparse.Namespace) -> tuple[list[str], Any]:
     variants = [(w, low) for w in [("lamina_peer",), *PEERS[part]] for low in (False, True) if not low or w[0] in LOW]
     steps: dict[Any, int] = {}
     found: dict[Any, list[dict[str, Any]]] = {v: [] for v in variants}
-    missing, few = {}, 8 if part == "resnet18" else 400 if part in ("mlp", "ensemble") else 24
+    missing, few = {}, 8 if part == "resnet18" else 2_000 if part in ("mlp", "ensemble") else 24
     for variant in variants:  # how many steps fill the time
         made = peer(variant[0], part, options, 3 if variant[1] else few, variant[1])
         if isinstance(made, str):
             missing[variant] = made
+            print(part, variant, made, flush=True)
             continue
         steps[variant] = max(few, round(SECONDS * made["steps_per_second"]))
-        own = steps[variants[0]]
+        own = steps.get(variants[0], 0)
         if variant[1] and steps[variant] * SLOW < own:
             steps[variant] = 0
             found[variant].append(made)
@@ -111,6 +112,8 @@ def training(part: str, options: argparse.Namespace) -> tuple[list[str], Any]:
             else:
                 found[variant].append({**made, "repeat": repeat})
                 print(part, repeat, variant, made["rows_per_second"], made["cpu_seconds_per_step"], flush=True)
+    if not found[variants[0]]:
+        raise SystemExit(f"{part}: Lamina itself has no figure: {missing[variants[0]]}")
     nets = 64 if part == "ensemble" else 1
     own = {r["repeat"]: r for r in found[variants[0]]}
     lines = [

@@ -275,7 +275,7 @@ def test_flattened_weights_learn_as_apart(decay):
     theirs = torch.optim.AdamW(
         [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}], 0.01, (0.9, 0.99)
     )
-    flat = [p for group in mine.param_groups for p in group["params"]]
+    flat = mine.weights
     assert sorted(p.dim() for p in flat) == ([1, 1, 4] if decay else [1, 4])
     x = torch.randn(6, 2, 4, 4)
     Way(1, True).apply(net)
@@ -284,7 +284,7 @@ def test_flattened_weights_learn_as_apart(decay):
             for p in weights:
                 p.grad = None if p.grad is None else p.grad.zero_()
             (model(x) ** 2).sum().backward()
-            optimizer.step()
+            optimizer.step(*([1.0] if optimizer is mine else []))
         if i == 2:
             net.load_state_dict(net.state_dict())
     for a, b in zip(net.parameters(), twin.parameters(), strict=True):

@@ -95,16 +95,8 @@ def save(run: Run, progress: Progress, net: nn.Module, average: Average, step: S
     """Write the state. Raises RunError when the disk refuses; the state before it stays."""
     tensors = {f"net.{k}": v for k, v in net.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in average.net.state_dict().items()}
-    plain: dict[str, Any] = {}
-    for i, optimizer in enumerate(step.optimizers):
-        for number, values in optimizer.state_dict()["state"].items():
-            for key, value in values.items():
-                name = f"optimizer.{i}.{number}.{key}"
-                if isinstance(value, Tensor):
-                    tensors[name] = value
-                else:
-                    plain[name] = value
-    metadata = {"progress": json.dumps(asdict(progress)), "optimizer": json.dumps(plain)}
+    tensors |= _kept(step)
+    metadata = {"progress": json.dumps(asdict(progress))}
     run.save_state(progress.step, to_bytes(tensors, metadata))
 
 
@@ -133,7 +125,8 @@ def restore(run: Run, net: nn.Module, average: Average, step: Step) -> tuple[Pro
         average.net.load_state_dict(
             {k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")}
         )
-        _restore_optimizers(step, tensors, json.loads(metadata["optimizer"]))
+        for name, value in _kept(step).items():
+            value.copy_(tensors[name])
         step.lowered, step.micro_batch = progress.lowered, progress.micro_batch
         run.forget_states_after(progress.step)
         return progress, sentences
@@ -147,11 +140,11 @@ def _metadata(content: bytes) -> dict[str, str]:
     return json.loads(content[8 : 8 + size])["__metadata__"]
 
 
-def _restore_optimizers(step: Step, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
-    for i, optimizer in enumerate(step.optimizers):
-        state: dict[int, dict[str, Any]] = {}
-        for name, value in [*tensors.items(), *plain.items()]:
-            if name.startswith(f"optimizer.{i}."):
-                _, _, number, key = name.split(".", 3)
-                state.setdefault(int(number), {})[key] = value
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+def _kept(step: Step) -> dict[str, Tensor]:
+    """The optimisers' tensors by name."""
+    return {
+        f"optimizer.{i}.{number}.{name}": value
+        for i, optimizer in enumerate(step.optimizers)
+        for number, kept in enumerate(optimizer.state)
+        for name, value in kept.items()
+    }

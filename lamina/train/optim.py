@@ -7,11 +7,13 @@ muon: Jordan 2024, https://kellerjordan.github.io/posts/muon: momentum made orth
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
+from torch.optim.sgd import sgd
 
 from lamina.core.errors import unknown
 
@@ -39,29 +41,97 @@ def clip(grads: list[Tensor], most: float) -> None:
     torch._foreach_mul_(grads, (most / (total + 1e-6)).clamp(max=1.0))  # type: ignore[attr-defined]
 
 
-class Muon(torch.optim.Optimizer):
+@dataclass
+class Group:
+    """Weights that are updated alike."""
+
+    weights: list[nn.Parameter]
+    decay: float
+
+
+class Optimizer:
+    """Updates weights by their gradients. Not torch's class: importing what that needs takes 1.5 seconds of a training."""
+
+    STATE: ClassVar[tuple[str, ...]] = ()
+    """tensors that are kept, each as large as its weight"""
+
+    def __init__(self, groups: list[Group], lr: float) -> None:
+        self.groups, self.lr = groups, lr
+        self.weights = [w for group in groups for w in group.weights]
+        self.state = [{name: torch.zeros_like(w) for name in self.STATE} for w in self.weights]
+        self._of = {id(w): kept for w, kept in zip(self.weights, self.state, strict=True)}
+
+    @torch.no_grad()
+    def step(self, share: float) -> None:
+        """One update with `share` of the highest learning rate; weights without a gradient stay."""
+        for group in self.groups:
+            weights = [w for w in group.weights if w.grad is not None]
+            if weights:
+                kept = [self._of[id(w)] for w in weights]
+                grads = [w.grad for w in weights if w.grad is not None]
+                self.update(weights, grads, kept, share * self.lr, group.decay)
+
+    def update(
+        self, weights: list[Any], grads: list[Tensor], kept: list[dict[str, Tensor]], lr: float, decay: float
+    ) -> None:
+        """Change weights in place; `kept` is the state of each."""
+        raise NotImplementedError
+
+    def align(self) -> None:
+        """Lay the state out as the weights lie, which fused updates take for granted."""
+        for weight, kept in zip(self.weights, self.state, strict=True):
+            for name, value in kept.items():
+                if value.shape == weight.shape and value.stride() != weight.stride():
+                    kept[name] = torch.empty_like(weight).copy_(value)
+
+
+class SGD(Optimizer):
+    """Nesterov momentum 0.9; decay is added to the gradient."""
+
+    STATE = ("momentum",)
+
+    def update(
+        self, weights: list[Any], grads: list[Tensor], kept: list[dict[str, Tensor]], lr: float, decay: float
+    ) -> None:
+        buffers: list[Tensor | None] = [k["momentum"] for k in kept]
+        sgd(weights, grads, buffers, fused=True, weight_decay=decay, momentum=0.9, lr=lr, dampening=0.0, nesterov=True,
+            maximize=False)  # fmt: skip
+
+
+class AdamW(Optimizer):
+    """Betas 0.9 and 0.99; decay is apart from the gradient."""
+
+    STATE = ("mean", "square")
+
+    def __init__(self, groups: list[Group], lr: float) -> None:
+        super().__init__(groups, lr)
+        for weight, kept in zip(self.weights, self.state, strict=True):
+            kept["steps"] = torch.zeros((), device=weight.device)
+
+    def update(
+        self, weights: list[Any], grads: list[Tensor], kept: list[dict[str, Tensor]], lr: float, decay: float
+    ) -> None:
+        means, squares, steps = ([k[name] for k in kept] for name in ("mean", "square", "steps"))
+        adamw(weights, grads, means, squares, [], steps, fused=True, amsgrad=False, beta1=0.9, beta2=0.99, lr=lr,
+              weight_decay=decay, eps=1e-8, maximize=False)  # fmt: skip
+
+
+class Muon(Optimizer):
     """Momentum whose matrix is replaced by the nearest orthogonal one, by five Newton-Schulz steps.
 
     Takes weights of two or more axes; a convolution counts as (outputs, everything else).
     """
 
-    def __init__(self, params: Sequence[Tensor], lr: float, momentum: float = 0.9, weight_decay: float = 0.0) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+    STATE = ("momentum",)
 
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                state = self.state[weight]
-                if not state:
-                    state["momentum"] = torch.zeros_like(weight)
-                state["momentum"].mul_(group["momentum"]).add_(weight.grad)
-                update = weight.grad.add(state["momentum"], alpha=group["momentum"]).flatten(1)
-                update = orthogonal(update).view(weight.shape)
-                scale = max(1.0, weight.shape[0] / weight[0].numel()) ** 0.5
-                weight.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"] * scale)
+    def update(
+        self, weights: list[Any], grads: list[Tensor], kept: list[dict[str, Tensor]], lr: float, decay: float
+    ) -> None:
+        for weight, grad, state in zip(weights, grads, kept, strict=True):
+            momentum = state["momentum"].mul_(0.9).add_(grad)
+            change = orthogonal(grad.add(momentum, alpha=0.9).flatten(1)).view(weight.shape)
+            scale = max(1.0, weight.shape[0] / weight[0].numel()) ** 0.5
+            weight.mul_(1 - lr * decay).add_(change, alpha=-lr * scale)
 
 
 def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
@@ -91,8 +161,8 @@ def flatten(params: list[nn.Parameter]) -> nn.Parameter:
     return whole
 
 
-def optimizers(name: str, net: nn.Module, lr: float, weight_decay: float) -> list[torch.optim.Optimizer]:
-    """The optimisers of a net; group["lr"] is the highest rate, group["highest"] keeps it.
+def optimizers(name: str, net: nn.Module, lr: float, weight_decay: float) -> list[Optimizer]:
+    """The optimisers of a net, with the highest learning rate.
 
     Only matrices decay, and not those of modules that say `decays = False`. What is no convolution is flattened.
     """
@@ -101,29 +171,23 @@ def optimizers(name: str, net: nn.Module, lr: float, weight_decay: float) -> lis
     matrices = [p for p in learned if p.dim() > 1 and id(p) not in spared]
     vectors = [p for p in learned if p.dim() <= 1 or id(p) in spared]
     if name == "sgd":
-        groups = _groups(matrices, vectors, weight_decay)
-        made: list[torch.optim.Optimizer] = [torch.optim.SGD(groups, lr, momentum=0.9, nesterov=True, fused=True)]
-    elif name == "adamw":
-        groups = _groups(matrices, vectors, weight_decay)
-        made = [torch.optim.AdamW(groups, lr, betas=(0.9, 0.99), fused=True)]
-    elif name == "muon":
+        return [SGD(_groups(matrices, vectors, weight_decay), lr)]
+    if name == "adamw":
+        return [AdamW(_groups(matrices, vectors, weight_decay), lr)]
+    if name == "muon":
         last, inner = matrices[-1:], matrices[:-1]  # the answer layer learns better by AdamW
-        made = [torch.optim.AdamW(_groups(last, vectors, weight_decay), lr * 0.1, fused=True)]
-        made += [Muon(inner, lr, weight_decay=weight_decay)] if inner else []
-    else:
-        raise unknown("optimizer", name, ("sgd", "adamw", "muon"))
-    for optimizer in made:
-        for group in optimizer.param_groups:
-            group["highest"] = group["lr"]
-    return made
+        return [
+            AdamW(_groups(last, vectors, weight_decay), lr * 0.1),
+            *([Muon([Group(inner, weight_decay)], lr)] if inner else []),
+        ]
+    raise unknown("optimizer", name, ("sgd", "adamw", "muon"))
 
 
-def _groups(decaying: list[nn.Parameter], others: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """Groups of weights that decay alike, those flattened that have fewer than four axes (ways.py lays out the rest anew)."""
-    parts = [(decaying, weight_decay), (others, 0.0)] if weight_decay else [([*decaying, *others], 0.0)]
+def _groups(decaying: list[nn.Parameter], others: list[nn.Parameter], decay: float) -> list[Group]:
+    """Weights that decay and that do not, those flattened that have fewer than four axes (ways.py lays out the rest anew)."""
     groups = []
-    for part, decay in parts:
+    for part, share in [(decaying, decay), (others, 0.0)] if decay else [([*decaying, *others], 0.0)]:
         flat, apart = [p for p in part if p.dim() < 4], [p for p in part if p.dim() >= 4]
         if part:
-            groups.append({"params": [*([flatten(flat)] if flat else []), *apart], "weight_decay": decay})
+            groups.append(Group([*([flatten(flat)] if flat else []), *apart], share))
     return groups

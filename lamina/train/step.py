@@ -24,7 +24,7 @@ class Step:
         """factor on the learning rate after a roll-back"""
         self.optimizers = optimizers(recipe.optimizer, net, recipe.lr or 0.0, recipe.weight_decay or 0.0)
         self.learned = [p for p in net.parameters() if p.requires_grad]
-        self.updated = [p for o in self.optimizers for group in o.param_groups for p in group["params"]]
+        self.updated = [w for o in self.optimizers for w in o.weights]
         """the net's weights, but many of them in one vector"""
         self.norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         self.sentences: list[str] = []
@@ -45,22 +45,15 @@ class Step:
 
     def update(self, progress: float) -> None:
         """Change the weights by their gradients; `progress` in [0, 1] of the budget sets the learning rate."""
-        share = rate(self.recipe.schedule, progress) * self.lowered
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["highest"] * share
         if self.recipe.clip:
-            clip([p.grad for p in self.updated if p.grad is not None], self.recipe.clip)
+            clip([w.grad for w in self.updated if w.grad is not None], self.recipe.clip)
         for optimizer in self.optimizers:
-            optimizer.step()
+            optimizer.step(rate(self.recipe.schedule, progress) * self.lowered)
 
     def align(self) -> None:
-        """Lay the optimisers' memory out as the weights lie, which fused updates take for granted."""
+        """After the weights were laid out anew."""
         for optimizer in self.optimizers:
-            for weight, state in optimizer.state.items():
-                for name, value in state.items():
-                    if isinstance(value, Tensor) and value.shape == weight.shape and value.stride() != weight.stride():
-                        state[name] = torch.empty_like(weight).copy_(value)
+            optimizer.align()
 
     def _gradients(self, batch: Batch) -> Tensor:
         rows = len(batch["target"])
