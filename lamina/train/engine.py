@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from lamina.data._store import shared
 from lamina.data._table import TRAIN, VALIDATION, Table
 from lamina.tasks._task import Task
 from lamina.train import _state
+from lamina.train._report import Report
 from lamina.train.budget import Budget, Clock
 from lamina.train.evaluate import statistics
 from lamina.train.health import Health
@@ -35,39 +36,6 @@ SAVE = 20.0  # seconds between saves
 SAVE_VALIDATED = 1.0  # seconds between saves at validations; a state between them is made again when a run is resumed
 CHOOSE = 2.0  # seconds until the way to run an update may be chosen again; doubled each time
 SCORED = 256  # validation rows that are scored to see how long scoring takes
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a reader of the loop learns; the numbers are those of the moment it was made."""
-
-    step: int
-    """weight updates done"""
-    passes: float
-    """passes over the training rows"""
-    passes_left: float
-    """passes that are planned"""
-    fraction: float
-    """share of the budget used, in [0, 1]"""
-    loss: float
-    """mean training loss since the last report"""
-    name: str
-    """the number that chooses: accuracy, rmse ..."""
-    score: float | None
-    """that number on the validation rows, when this report validated"""
-    best: float | None
-    """the best one so far"""
-    rows_per_second: float
-    waiting: float
-    """share of the time spent on gathering and changing the data"""
-    seconds: float
-    """since the command began"""
-    seconds_left: float
-    """until training ends, as planned"""
-    saved: bool
-    """whether a kill now would lose nothing of this report"""
-    sentences: list[str] = field(default_factory=list)
-    """what health and the machine have to say"""
 
 
 def fit(

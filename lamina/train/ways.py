@@ -1,6 +1,6 @@
 """Ways to run a weight update that agree to rounding: the fastest on this machine is measured and taken.
 
-What each gave for the recipes of Lamina on 2 cores of an AMD EPYC without AVX-512 or bfloat16 units (bench/results/ways.md):
+What each gave for the recipes of Lamina on 2 cores of an AMD EPYC without AVX-512 or bfloat16 units:
 channels last 1.3 to 1.75 times contiguous; two threads 1.6 times one on an idle machine, and 1/40 of it when another program
 holds a core; keeping freed memory (core.device) up to 1.5. Not tried by default because it lost: torch.compile (4 to 39
 seconds to compile, 0.8 to 1.08 times the speed), bfloat16 where the processor has no units for it (1/100).
