@@ -286,3 +286,17 @@ def test_no_plot_of_nothing():
     assert "NaN" not in str(_plots.dot(math.nan, math.nan, math.nan)) and "nan" not in str(
         _plots.dot(0.5, math.nan, 1.0)
     )
+
+
+def test_ways_that_were_tried_are_told(small):
+    from lamina.judge._repeat import settings
+
+    prepared, run, _, _ = small("ways")
+    measured = [
+        {"threads": 2, "channels_last": True, "seconds": 0.0123},
+        {"threads": 1, "channels_last": False, "seconds": 0.5},
+    ]
+    assert settings(run, {}, prepared.plan, "digits")["ways"] == []
+    run.log(event="ways", step=0, measured=measured)
+    told = settings(run, {}, prepared.plan, "digits")["ways"]
+    assert told == [("2 threads, channels last", "12.3 ms, taken"), ("1 thread, contiguous", "500 ms")]

@@ -10,6 +10,7 @@ from lamina.core.config import settings as settings_of
 from lamina.core.run import Run
 from lamina.train.plan import Plan
 from lamina.train.recipe import Recipe
+from lamina.train.ways import Way
 
 FILLED = ("classes", "numbers", "categories", "channels", "side")  # settings of a net that follow from the data
 
@@ -28,12 +29,21 @@ def settings(run: Run, config: dict[str, Any], plan: Plan, about: str) -> dict[s
         "net_config": [(k.replace("_", " "), _plain(v)) for k, v in plan.net_config.items()],
         "recipe": recipe,
         "why": list(plan.why),
+        "ways": _ways(run),
         "machine": [(k.replace("_", " "), _plain(v)) for k, v in config.get("machine", {}).items()],
         "fingerprint": str(config.get("fingerprint", "")),
         "repeat": _command(config, plan, about),
         "ask": f"lamina ask {shlex.quote(str(run.path))} FILE",
         "load": f"import lamina\nlamina.load({str(run.path)!r}).ask('FILE')",
     }
+
+
+def _ways(run: Run) -> list[tuple[str, str]]:
+    """Each way of running an update that was tried, the chosen one first, and its milliseconds; of the last choice."""
+    events = run.history("ways")
+    tried = events[-1]["measured"] if events else []
+    named = [(str(Way(m["threads"], m["channels_last"])), f"{1e3 * m['seconds']:,.3g} ms") for m in tried]
+    return [(name, said if i else f"{said}, taken") for i, (name, said) in enumerate(named)]
 
 
 def _plain(value: Any) -> str:
