@@ -18,6 +18,7 @@ from lamina.core.errors import SettingError
 from lamina.data._table import Field, Table
 
 Batch = dict[str, Tensor]
+AUXILIARY = 0.3  # weight of the loss of a further answer (Szegedy 2014, section 5)
 
 
 class Task:
@@ -90,12 +91,24 @@ def inputs(net: nn.Module, batch: Batch) -> list[Tensor | None]:
     return [batch.get(name) for name in takes]
 
 
-def mixed(losses: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
-    """Mean of losses(target) (rows, ...); of rows that were blended with others, by their shares (arXiv:1710.09412, eq. 1).
+def mean_loss(net: nn.Module, batch: Batch, losses: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Mean over rows and members of losses(output, target), and the loss of what the net left beside its output.
 
-    Linear in the target but for a constant where the loss is a square, so that gradients are those of the blended target.
+    Of rows that were blended with others, by their shares (arXiv:1710.09412, eq. 1): exact where the loss is linear in the
+    target; a square has the gradients of the blended target. `net.auxiliary` is a list of further answers of the output's
+    kind (side heads), each of which counts AUXILIARY; `net.penalty` is a number that the net asks to be added. Both are taken
+    away, so that no graph outlives the step.
     """
-    own = losses(batch["target"])
-    if "share" in batch:
-        own = torch.lerp(losses(batch["other"]), own, batch["share"].view(-1, *[1] * (own.dim() - 1)))
-    return own.mean()
+
+    def mean(output: Tensor) -> Tensor:
+        own = losses(output, batch["target"])
+        if "share" in batch:
+            share = batch["share"].view(-1, *[1] * (own.dim() - 1))
+            own = torch.lerp(losses(output, batch["other"]), own, share)
+        return own.mean()
+
+    total, beside = mean(net(*inputs(net, batch))), vars(net)
+    for further in beside.pop("auxiliary", []):
+        total = total + AUXILIARY * mean(further)
+    penalty = beside.pop("penalty", None)
+    return total if penalty is None else total + penalty

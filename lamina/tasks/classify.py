@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from lamina.core.answers import Labels
 from lamina.data._table import TRAIN, Field, Table
 from lamina.measures import labels, several_labels
-from lamina.tasks._task import Batch, Task, inputs, mixed
+from lamina.tasks._task import Batch, Task, inputs, mean_loss
 
 RARE = 0.1  # a class under this share of an even one asks for weights
 
@@ -51,27 +51,23 @@ class Classify(Task):
         return len(self.target.classes)
 
     def loss(self, net: nn.Module, batch: Batch, phase: str = "all") -> Tensor:
-        logits = net(
-            *inputs(net, batch)
-        )  # (rows, classes), or (rows, members, classes): every member learns by its own loss
+        return mean_loss(net, batch, lambda logits, target: self._losses(net, logits, target))
+
+    def _losses(self, net: nn.Module, logits: Tensor, target: Tensor) -> Tensor:
+        """(rows, members) of logits (rows, classes) or (rows, members, classes): every member learns by its own loss."""
+        if net.training and getattr(net, "loss_name", "") == "margin":
+            return margin(logits, target if self.several else F.one_hot(target, logits.shape[1]))
+        if logits.dim() == 3:
+            target = target.repeat_interleave(logits.shape[1], 0)
+        flat = logits.flatten(0, -2)
+        if self.several:
+            loss = F.binary_cross_entropy_with_logits(flat, target.to(logits.dtype), reduction="none").mean(1)
+            return loss.view(len(logits), -1)
         weights = self.options.get("weights")
         if weights and (self._weights is None or self._weights.device != logits.device):
             self._weights = torch.tensor(weights, dtype=logits.dtype, device=logits.device)
-        return mixed(lambda target: self._losses(logits, target), batch)
-
-    def _losses(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Per row and member."""
-        if logits.dim() == 3:
-            target = target.repeat_interleave(logits.shape[1], 0)
-        if self.several:
-            loss = F.binary_cross_entropy_with_logits(
-                logits.flatten(0, -2), target.to(logits.dtype), reduction="none"
-            ).mean(1)
-        else:
-            smoothing = self.options.get("smoothing", 0.0)
-            loss = F.cross_entropy(
-                logits.flatten(0, -2), target, self._weights, label_smoothing=smoothing, reduction="none"
-            )
+        smoothing = self.options.get("smoothing", 0.0)
+        loss = F.cross_entropy(flat, target, self._weights, label_smoothing=smoothing, reduction="none")
         return loss.view(len(logits), -1)
 
     def _probabilities(self, net: nn.Module, batch: Batch) -> Tensor:
@@ -112,3 +108,13 @@ class Classify(Task):
 
     def loss_at_start(self) -> float | None:
         return float(np.log(2 if self.several else self.outputs))
+
+
+def margin(logits: Tensor, wanted: Tensor) -> Tensor:
+    """(rows,) of Sabour 2017, eq. 4 (arXiv:1710.09829): for nets whose `loss_name` is "margin", in training.
+
+    The logits (rows, classes) are those of lengths in (0, 1): of wanted classes at least 0.9, of others at most 0.1.
+    """
+    length, wanted = logits.sigmoid(), wanted.to(logits.dtype)
+    short, long = F.relu(0.9 - length) ** 2, F.relu(length - 0.1) ** 2
+    return (wanted * short + 0.5 * (1 - wanted) * long).sum(1)

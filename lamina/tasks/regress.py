@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lamina.core.answers import Number
 from lamina.data._table import TRAIN, Table
 from lamina.measures import numbers
-from lamina.tasks._task import Batch, Task, inputs, mixed
+from lamina.tasks._task import Batch, Task, inputs, mean_loss
 
 SKEWED = 1.0  # a positive target of larger skewness is learned as its logarithm
 
@@ -58,8 +58,10 @@ class Regress(Task):
         return value.exp() if self.options["log"] else value
 
     def loss(self, net: nn.Module, batch: Batch, phase: str = "all") -> Tensor:
-        output = net(*inputs(net, batch)).squeeze(-1).view(len(batch["target"]), -1)  # (rows, members)
-        return mixed(lambda target: (output - self._scaled(target)[:, None]) ** 2, batch)
+        def losses(output: Tensor, target: Tensor) -> Tensor:
+            return (output.view(len(target), -1) - self._scaled(target)[:, None]) ** 2  # (rows, members)
+
+        return mean_loss(net, batch, losses)
 
     def _output(self, net: nn.Module, batch: Batch) -> Tensor:
         output = net(*inputs(net, batch)).squeeze(-1)
