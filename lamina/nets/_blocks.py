@@ -6,7 +6,7 @@ Letters: B batch, C channels, H height, W width.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -53,6 +53,9 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "leaky_relu": lambda: nn.LeakyReLU(0.01),
     "gelu": nn.GELU,
     "silu": nn.SiLU,
+    "relu6": nn.ReLU6,
+    "hard_swish": nn.Hardswish,
+    "hard_sigmoid": nn.Hardsigmoid,
     "none": nn.Identity,
 }
 
@@ -145,7 +148,96 @@ def pool(name: str, size: int = 2, stride: int | None = None, padding: int = 0) 
     return (nn.MaxPool2d if name == "max" else nn.AvgPool2d)(size, stride, padding)
 
 
+def response() -> nn.LocalResponseNorm:
+    """Local response normalisation over 5 neighbouring channels (Krizhevsky 2012, section 3.3)."""
+    return nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2.0)
+
+
+class ConvNorm(nn.Sequential):
+    """x (B, c_in, H, W) -> convolution, normalisation, activation; at stride 1 an odd `size` keeps the side.
+
+    `norm_name` and `act` are names of this file; only a convolution without normalisation has a bias. `groups` equal to
+    c_in is a depthwise convolution.
+    """
+
+    def __init__(
+        self, c_in: int, c_out: int, size: int, stride: int = 1, *, groups: int = 1, norm_name: str = "batch",
+        act: str = "relu", padding: int | None = None, conv: type[nn.Conv2d] = nn.Conv2d,
+    ) -> None:  # fmt: skip
+        padding = size // 2 if padding is None else padding
+        bias = norm_name in ("none", "weight")
+        layers = [weighted(conv(c_in, c_out, size, stride, padding, groups=groups, bias=bias), norm_name)]
+        layers += [norm(norm_name, c_out)] if not bias else []
+        super().__init__(*layers, *([activation(act)] if act != "none" else []))
+
+
+class SqueezeExcite(nn.Module):
+    """x (B, C, H, W) times a gate in (0, 1) per channel, made from the means over the picture (Hu 2017, arXiv:1709.01507)."""
+
+    def __init__(self, channels: int, squeezed: int, act: str = "relu", gate: str = "sigmoid") -> None:
+        super().__init__()
+        self.squeeze, self.act = nn.Linear(channels, squeezed), activation(act)
+        self.excite, self.gate = nn.Linear(squeezed, channels), activation(gate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = x.permute(0, 2, 3, 1).flatten(1, 2).mean(1)  # its gradient lies as x does: twice as fast as mean((2, 3))
+        gates = self.gate(self.excite(self.act(self.squeeze(mean))))  # (B, C)
+        return x * gates[:, :, None, None]
+
+
+class DropPath(nn.Module):
+    """Zero for a share of the rows in training, the others grown to keep the mean (Huang 2016, arXiv:1603.09382)."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not self.share:
+            return x
+        kept = torch.rand(len(x), *[1] * (x.dim() - 1), device=x.device) >= self.share
+        return x * kept.to(x.dtype) / (1 - self.share)
+
+
+class Grid(nn.Module):
+    """x (B, C, H, W) -> (B, C, side, side), means over even parts; x itself where it has that size."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.shape[2:] == (self.side, self.side) else nn.functional.adaptive_avg_pool2d(x, self.side)
+
+
+def dense(width: int, grid: int, hidden: int, classes: int, dropout: float, act: str = "relu") -> nn.Sequential:
+    """x (B, width, H, W) -> (B, classes): two hidden layers over a grid x grid picture (Krizhevsky 2012, section 3.5)."""
+    flat = width * grid * grid
+    layers = [nn.Dropout(dropout), nn.Linear(flat, hidden), activation(act)]
+    layers += [nn.Dropout(dropout), nn.Linear(hidden, hidden), activation(act)]
+    made = nn.Sequential(Grid(grid), nn.Flatten(), *layers, nn.Linear(hidden, classes))
+    initialise(made[:-1], "lecun", RELU)
+    return made
+
+
+STEMS = ("small", "half", "large")
+
+
+def stem_for(image: Sequence[int], small: int, half: int) -> str:
+    """The stem that suits a picture (channels, height, width): small or half up to so many pixels of its shorter side."""
+    side = min(image[1:])
+    return "small" if side <= small else "half" if side <= half else "large"
+
+
+def checked_stem(name: str) -> str:
+    """The name of a stem. Raises NameUnknown with the nearest name."""
+    if name not in STEMS:
+        raise unknown("stem", name, STEMS)
+    return name
+
+
 INITS = ("he", "glorot", "lecun", "orthogonal", "normal")
+RELU = math.sqrt(2)  # gain of "lecun" that keeps the variance of what passes through relu (He 2015, eq. 10)
 
 
 def initialise(net: nn.Module, name: str, gain: float = 1.0) -> None:

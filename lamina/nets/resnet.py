@@ -7,16 +7,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lamina.core.check import within
-from lamina.core.errors import SettingError, unknown
-from lamina.nets._blocks import Features, Standardize, activation, initialise, norm, pool, weighted
+from lamina.core.errors import SettingError
+from lamina.nets._blocks import (
+    Features,
+    SqueezeExcite,
+    Standardize,
+    activation,
+    checked_stem,
+    initialise,
+    norm,
+    pool,
+    weighted,
+)
 
 TAKES = ("image",)
-STEMS = ("small", "half", "large")
 SIZES: dict[str, dict] = {
     "8": {"blocks": (1, 1, 1), "width": 16},
     "14": {"blocks": (2, 2, 2), "width": 16},
@@ -59,6 +69,13 @@ class Config:
     """pooling of the half and large stems: max or average"""
     dropout: float = 0.0
     """share of the features that is dropped before the classifier"""
+    squeeze: int = 0
+    """channels per unit of a squeeze-and-excitation in each block (net senet); 0: none"""
+
+
+def suited(image: tuple[int, ...], wished: dict[str, Any]) -> dict[str, Any]:
+    """Settings for pictures (channels, height, width), whatever the size: the stem."""
+    return {"stem": "large"} if min(image[1:]) > 64 else {}
 
 
 class Pointwise(nn.Conv2d):
@@ -104,7 +121,8 @@ class Block(nn.Module):
             ]
         else:
             layers = [Conv(c_in, c, 3, stride, config), Conv(c, c_out, 3, 1, config, active=pre)]
-        self.residual = nn.Sequential(*layers)
+        squeeze = [SqueezeExcite(c_out, max(4, c_out // config.squeeze))] if config.squeeze else []
+        self.residual = nn.Sequential(*layers, *squeeze)
         same = c_in == c_out and stride == 1
         self.shortcut = nn.Identity() if same else Conv(c_in, c_out, 1, stride, config, active=False)
         self.act = nn.Identity() if pre else activation(config.activation)
@@ -123,6 +141,7 @@ class Net(nn.Module):
         super().__init__()
         within("net.dropout", config.dropout, 0, 0.95)
         within("net.width", config.width, 1, 4096)
+        within("net.squeeze", config.squeeze, 0, 4096)
         if not config.blocks or min(config.blocks) < 1:
             raise SettingError(f"net.blocks must be whole numbers from 1, one per stage, not {config.blocks}.")
         self.standardize = Standardize(config.channels)
@@ -139,9 +158,7 @@ class Net(nn.Module):
 
     @staticmethod
     def _stem(config: Config) -> list[nn.Module]:
-        if config.stem not in STEMS:
-            raise unknown("stem", config.stem, STEMS)
-        size, stride = (7, 2) if config.stem == "large" else (3, 1)
+        size, stride = (7, 2) if checked_stem(config.stem) == "large" else (3, 1)
         conv = nn.Conv2d(config.channels, config.width, size, stride, size // 2, bias=config.norm in ("none", "weight"))
         layers = [weighted(conv, config.norm)]
         if not config.preactivation:

@@ -124,11 +124,9 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
         options["mirror"] = recipe.augment.split("+")[0] == "flip"
     options["choose"] = "loss" if given == "row" else None
     outputs = task_of(task, target, options).outputs
-    settings = {
-        **_sizes(name, inputs, outputs),
-        **_default_size(name, size, table, passes),
-        **_parsed(name, wishes.net_settings),
-    }
+    wished = _parsed(name, wishes.net_settings)
+    settings = {**_sizes(name, inputs, outputs), **_default_size(name, size, table, passes)}
+    settings |= {**_suited(name, inputs, wished), **wished}
     plan = Plan(task, options, name, settings, inputs, target, recipe, wishes.device, tuple(why + reasons))
     return plan, table
 
@@ -211,16 +209,20 @@ def _default_size(name: str, size: str | None, table: Table, passes: float) -> d
     """SIZES of a size that was named; for one that was not, one for the data and the passes that fit."""
     image = next((f for f in table.inputs if f.kind == "image"), None)
     if size:
-        named = dict(catalog.find("nets", name).SIZES[size])
-        if name == "resnet" and image and image.shape[1] > NATIVE:
-            named["stem"] = "large"
-        return named
+        return dict(catalog.find("nets", name).SIZES[size])
     if name in ("resnet9", "join") and image:
         wide = PASSES <= passes < math.inf and name == "resnet9"
         return _stages(image.shape, resnet9.SIZES["medium" if wide else "small"])
     if name == "mlp" and len(table) > LARGE:
         return {"ranked": False, "dropout": 0.0}
     return {}
+
+
+def _suited(name: str, inputs: tuple[Field, ...], wished: dict[str, Any]) -> dict[str, Any]:
+    """What the net's file says suits pictures of this size: its `suited(shape, wished settings)`, where it has one."""
+    suited = getattr(catalog.find("nets", name), "suited", None)
+    image = next((f for f in inputs if f.kind == "image"), None)
+    return suited(image.shape, wished) if suited and image else {}
 
 
 def _stages(shape: tuple[int, ...], size: dict[str, Any]) -> dict[str, Any]:
