@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lamina.core.check import divides, within
+from lamina.core.check import within
 from lamina.core.errors import SettingError
 from lamina.nets._blocks import Features, Standardize, initialise
 
@@ -34,7 +34,7 @@ class Config:
     side: int = 28
     """pixels of the picture's side"""
     shrink: int = 1
-    """pixels of the side of the squares over which the picture is averaged first"""
+    """pixels of the side of the squares over which the picture is averaged first; what is left over at its edge is cut off"""
     filters: int = 64
     """channels of the first convolution"""
     types: int = 8
@@ -51,8 +51,7 @@ class Config:
 
 def suited(image: tuple[int, ...], wished: dict[str, Any]) -> dict[str, Any]:
     """Settings for pictures (channels, height, width), whatever the size: how far they are averaged down."""
-    side = min(image[1:])
-    return {"shrink": next((s for s in range(max(1, side // 28), 0, -1) if side % s == 0), 1)}
+    return {"shrink": max(1, min(image[1:]) // 28)}
 
 
 def lengthened(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,7 +93,7 @@ class Net(nn.Module):
         super().__init__()
         within("net.rounds", config.rounds, 1, 20)
         within("net.rebuild", config.rebuild, 0, 100)
-        divides("net.shrink", config.shrink, "net.side", config.side)
+        within("net.shrink", config.shrink, 1, config.side)
         side = config.side // config.shrink
         grid = (side - 8 - 9) // 2 + 1
         if grid < 1:
