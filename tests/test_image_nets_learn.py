@@ -142,3 +142,11 @@ def test_routing_prefers_the_class_that_the_votes_agree_on():
     layer.rounds = 1
     _, one = layer(u)
     assert three[0, 0] > one[0, 0] > 0 > one[0, 1]
+
+
+def test_huge_matrices_learn_by_adamw():
+    """The dense layers of alexnet and vgg: muon would take a minute an update on a core."""
+    net = nn.Sequential(nn.Linear(2049, 2049, bias=False), nn.Linear(2049, 30), nn.Linear(30, 2))
+    adamw, muon = optimizers("muon", net, 0.1, 0.0)
+    assert [p.shape for p in muon.param_groups[0]["params"]] == [(30, 2049)]
+    assert [p.shape for p in adamw.param_groups[0]["params"]] == [(2049, 2049), (2, 30)]

@@ -17,6 +17,8 @@ from torch.optim.sgd import sgd
 
 from lamina.core.errors import unknown
 
+LARGEST = 2048  # rows and columns of a matrix for muon: one of 4096 x 4096 costs 2e12 operations an update
+
 
 def rate(schedule: str, progress: float) -> float:
     """Learning rate as a share of the highest, for progress in [0, 1] of the budget.
@@ -175,9 +177,11 @@ def optimizers(name: str, net: nn.Module, lr: float, weight_decay: float) -> lis
     if name == "adamw":
         return [AdamW(_groups(matrices, vectors, weight_decay), lr)]
     if name == "muon":
-        last, inner = matrices[-1:], matrices[:-1]  # the answer layer learns better by AdamW
+        inner = [p for p in matrices[:-1] if min(p.shape[0], p[0].numel()) <= LARGEST]
+        chosen = {id(p) for p in inner}
+        others = [p for p in matrices if id(p) not in chosen]  # the answer layer learns better by AdamW
         return [
-            AdamW(_groups(last, vectors, weight_decay), lr * 0.1),
+            AdamW(_groups(others, vectors, weight_decay), lr * 0.1),
             *([Muon([Group(inner, weight_decay)], lr)] if inner else []),
         ]
     raise unknown("optimizer", name, ("sgd", "adamw", "muon"))
