@@ -94,10 +94,8 @@ def inputs(net: nn.Module, batch: Batch) -> list[Tensor | None]:
 def mean_loss(net: nn.Module, batch: Batch, losses: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """Mean over rows and members of losses(output, target), and the loss of what the net left beside its output.
 
-    Of rows that were blended with others, by their shares (arXiv:1710.09412, eq. 1): exact where the loss is linear in the
-    target; a square has the gradients of the blended target. `net.auxiliary` is a list of further answers of the output's
-    kind (side heads), each of which counts AUXILIARY; `net.penalty` is a number that the net asks to be added. Both are taken
-    away, so that no graph outlives the step.
+    Rows that were blended with others count by their shares (arXiv:1710.09412, eq. 1): exact where the loss is linear in the
+    target; a square has the gradients of the blended target.
     """
 
     def mean(output: Tensor) -> Tensor:
@@ -107,8 +105,17 @@ def mean_loss(net: nn.Module, batch: Batch, losses: Callable[[Tensor, Tensor], T
             own = torch.lerp(losses(output, batch["other"]), own, share)
         return own.mean()
 
-    total, beside = mean(net(*inputs(net, batch))), vars(net)
+    return whole_loss(net, net(*inputs(net, batch)), mean)
+
+
+def whole_loss(net: nn.Module, output: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
+    """loss(output), and the loss of what the net left beside its output in training.
+
+    `net.auxiliary` is a list of further answers of the output's kind (side heads), each of which counts AUXILIARY;
+    `net.penalty` is a number that the net asks to be added. Both are taken away, so that no graph outlives the step.
+    """
+    total, beside = loss(output), vars(net)
     for further in beside.pop("auxiliary", []):
-        total = total + AUXILIARY * mean(further)
+        total = total + AUXILIARY * loss(further)
     penalty = beside.pop("penalty", None)
     return total if penalty is None else total + penalty

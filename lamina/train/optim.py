@@ -73,6 +73,14 @@ class Optimizer:
                 grads = [w.grad for w in weights if w.grad is not None]
                 self.update(weights, grads, kept, share * self.lr, group.decay)
 
+    def zero(self) -> None:
+        """Forget the gradients; those of flattened weights are views of one vector, which stays."""
+        for weight in self.weights:
+            if weight.dim() == 1 and weight.grad is not None:
+                weight.grad.zero_()
+            else:
+                weight.grad = None
+
     def update(
         self, weights: list[Any], grads: list[Tensor], kept: list[dict[str, Tensor]], lr: float, decay: float
     ) -> None:

@@ -57,11 +57,8 @@ class Step:
 
     def _gradients(self, batch: Batch) -> Tensor:
         rows = len(batch["target"])
-        for weight in self.updated:
-            if weight.dim() == 1 and weight.grad is not None:
-                weight.grad.zero_()  # flattened: the gradients of the net's weights are views of it
-            else:
-                weight.grad = None
+        for optimizer in self.optimizers:
+            optimizer.zero()
         parts = -(-rows // self.micro_batch)
         if parts == 1:
             loss = self.task.loss(self.net, batch)
