@@ -308,6 +308,19 @@ class Trained:
             bad += [(b.where, b.why) for b in table.bad]
         return found, bad
 
+    def explain(
+        self, source: Any, method: str | None = None, *, label: str | None = None, data: Any = None, **settings: Any
+    ) -> Any:
+        """Why it answers as it does: an Explanation (picture, arrays, sentence); with method="all" a list of all that fit.
+
+        source: a picture file, a row (a dict), or a position among the test rows. label: the class to explain. data: what the run
+        learned from, when it came from memory. settings: fields of the method's Config. Raises LaminaError.
+        """
+        from lamina import explaining
+
+        _, found, _ = explaining.explain(self, source, method, label, data, **settings)
+        return found if method == explaining.ALL else found[0]
+
     def _table(self, source: Any) -> Table:
         if isinstance(source, Table):
             return source

@@ -1,4 +1,4 @@
-"""The command line: lamina train | look | bench | score | ask | report | list | doctor. Flags come from the dataclasses they fill."""
+"""The command line: lamina COMMAND, one function each. Flags come from the dataclasses they fill."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lamina.core import catalog, config, device
 from lamina.core.errors import LaminaError, SettingError, unknown
 from lamina.train.recipe import Recipe
 
-ROOMS = ("nets", "tasks", "recipes", "data", "runs")
+ROOMS = ("nets", "tasks", "recipes", "data", "explanations", "runs")
 EXAMPLES = """examples:
   lamina train                               the handwritten digits that come with Lamina
   lamina train photos/ --minutes 5           a folder of class folders
@@ -65,9 +65,17 @@ def parser() -> Parser:
     sub.add_argument("files", metavar="FILE", nargs="+")
     sub.add_argument("--json", action="store_true", help="one JSON object per row")
     sub.add_argument("--csv", action="store_true", help="a table: name, answer, probability of each class")
+    sub = commands.add_parser("explain", help="why a net answers as it does for an input", allow_abbrev=False)
+    sub.add_argument("run", metavar="RUN")
+    sub.add_argument("input", metavar="INPUT", help="a picture file, a row as JSON, or the position of a test row")
+    sub.add_argument("--method", metavar="NAME", help="one of `lamina list explanations`, or all; else one that fits")
+    sub.add_argument("--class", dest="label", metavar="X", help="the class to explain; else the most probable one")
+    sub.add_argument("--out", metavar="DIR", help="folder of the pictures and arrays; else one inside the run")
     sub = commands.add_parser("report", help="where the report of a run is; one HTML file", allow_abbrev=False)
     sub.add_argument("run", metavar="RUN")
-    sub = commands.add_parser("list", help="nets, tasks, recipes, data sources or runs", allow_abbrev=False)
+    sub = commands.add_parser(
+        "list", help="nets, tasks, recipes, data sources, explanations or runs", allow_abbrev=False
+    )
     sub.add_argument("what", metavar="|".join(ROOMS))
     commands.add_parser(
         "doctor", help="versions, cores, memory, accelerator; what is missing and how to get it", allow_abbrev=False
@@ -268,6 +276,13 @@ def _ask(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
     return 0
 
 
+def _explain(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
+    from lamina import explaining
+
+    print("\n".join(explaining.show(options.run, options.input, options.method, options.label, options.out)))
+    return 0
+
+
 def _report(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
     from lamina.core.run import Run
 
@@ -287,11 +302,12 @@ def _list(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
         for run in Run.all():
             print(f"{run.path.name:24} {_run_line(run)}")
         return 0
-    found = [catalog.describe(options.what, name) for name in catalog.names(options.what)]
+    room = {"explanations": "explain"}.get(options.what, options.what)
+    found = [catalog.describe(room, name) for name in catalog.names(room)]
     for entry in found:
-        print(f"{entry.name:16} {entry.summary}")
+        print(f"{entry.name:20} {entry.summary}")
         if entry.sizes:
-            print(f"{'':16} sizes: {' '.join(f'{entry.name}/{s}' for s in entry.sizes)}")
+            print(f"{'':20} sizes: {' '.join(f'{entry.name}/{s}' for s in entry.sizes)}")
     if not found:
         print(f"no {options.what} yet")
     return 0
@@ -320,6 +336,7 @@ COMMANDS = {
     "bench": _bench,
     "score": _score,
     "ask": _ask,
+    "explain": _explain,
     "report": _report,
     "list": _list,
     "doctor": _doctor,

@@ -14,7 +14,14 @@ from types import ModuleType
 from lamina.core.errors import NameUnknown, unknown
 
 PACKAGE = Path(__file__).parent.parent
-SINGULAR = {"nets": "net", "tasks": "task", "data": "data source", "measures": "measure", "recipes": "recipe"}
+SINGULAR = {
+    "nets": "net",
+    "tasks": "task",
+    "data": "data source",
+    "measures": "measure",
+    "recipes": "recipe",
+    "explain": "explanation",
+}
 
 
 @dataclass(frozen=True)

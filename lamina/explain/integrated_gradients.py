@@ -1,0 +1,192 @@
+"""integrated_gradients: shares of the score that add up. Sundararajan 2017, https://arxiv.org/abs/1703.01365
+
+The gradient is summed along the straight line from a baseline, an input that says nothing, to the input, and multiplied by the
+difference (eq. 1, by the midpoint rule). The shares add up to the difference between the two scores (completeness,
+proposition 1): steps are doubled until they do within TOLERANCE. Of a table, the line runs through the encoded row, so that
+categories and missing values have shares too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lamina.core.check import within
+from lamina.core.errors import SettingError, unknown
+from lamina.explain import _columns, _draw
+from lamina.explain._method import (
+    About,
+    Explanation,
+    Question,
+    about,
+    array,
+    repeated,
+    rows_at_a_time,
+    score_gradient,
+    scores,
+)
+from lamina.explain._taps import giving, recording, untouched
+from lamina.nets._blocks import Standardize
+from lamina.nets._row import RowEncoder
+from lamina.tasks._task import Batch, Task
+
+TOLERANCE = 0.01  # of the difference between the scores
+AVERAGED = ("black", "white", "blurred", "noise")
+BASELINES = ("black", "white", "mean", "blurred", "noise", "several")
+
+Gradient = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""inputs (n, ...) -> gradients, same shape, and scores (n,)"""
+
+
+@dataclass(frozen=True)
+class Config:
+    """From where and how finely the gradient is summed."""
+
+    baseline: str = ""
+    """of a picture: black (when not given), white, mean (the mean colour of the training rows), blurred, noise, or several, the mean
+    over black, white, blurred and noise; of a table row always the medians and no categories"""
+    steps: int = 32
+    """points on the line at first"""
+    most: int = 512
+    """points at most"""
+
+
+def explain(task: Task, net: nn.Module, batch: Batch, question: Question, config: Config) -> Explanation:
+    """Of a picture: heat (height, width), shares of the score, and values (channels, height, width), the same by channel.
+
+    Of a table: shares (columns,). Both: gap (1,), what is missing in the sum of the shares, as a part of it. Raises SettingError
+    for a net that reads neither, NameUnknown for a baseline.
+    """
+    within("steps", config.steps, 1, config.most)
+    if "image" in batch and (config.baseline or "black") not in BASELINES:
+        raise unknown("baseline", config.baseline, BASELINES)
+    with untouched(net) as inner:
+        what = about(task, inner, batch, question)
+        if "image" in batch:
+            return _of_picture(task, inner, batch, question, config, what)
+        return _of_row(task, inner, batch, question, config, what)
+
+
+def _of_picture(
+    task: Task, net: nn.Module, batch: Batch, question: Question, config: Config, what: About
+) -> Explanation:
+    image = batch["image"]
+
+    def gradient(images: Tensor) -> tuple[Tensor, Tensor]:
+        return score_gradient(task, net, batch, images, what.output)
+
+    name = config.baseline or "black"
+    found = [
+        integrate(gradient, image, baseline(n, image, net, question.seed), config)
+        for n in (AVERAGED if name == "several" else (name,))
+    ]
+    values = torch.stack([shares for shares, _ in found]).mean(0)[0]
+    gap = max(gap for _, gap in found)
+    heat = array(values.sum(0))
+    said = _draw.Heat(
+        f"shares of the score of {what.name} (baseline: {name})",
+        "share of the score",
+        signed=True,
+    )
+    arrays = {"heat": heat, "values": array(values), "gap": array(torch.tensor([gap]))}
+    summary = f"The pixels add {float(values.sum()):+.3g} to the score of the baseline, exact within {100 * gap:.2g} %."
+    return Explanation(
+        "integrated_gradients",
+        str(what),
+        arrays,
+        _draw.heat(array(image[0]), heat, f"Integrated gradients: {what}", said),
+        summary,
+    )
+
+
+def _of_row(task: Task, net: nn.Module, batch: Batch, question: Question, config: Config, what: About) -> Explanation:
+    encoder = next((m for m in net.modules() if isinstance(m, RowEncoder)), None)
+    if encoder is None:
+        raise SettingError("integrated_gradients needs a picture or table columns, and this net reads neither.")
+    if config.baseline:
+        raise SettingError(f"baseline (={config.baseline}) is for pictures; the one of a table row is its medians.")
+    with torch.no_grad(), recording(net, lambda m: m is encoder) as seen:
+        scores(task, net, batch)
+    point = seen[0].given
+    with torch.no_grad():
+        codes = torch.full_like(batch["categories"], -1) if "categories" in batch else None
+        start = encoder(encoder.centre[None] if "numbers" in batch else None, codes)
+
+    def gradient(points: Tensor) -> tuple[Tensor, Tensor]:
+        x = points.clone().requires_grad_()
+        with giving(encoder, x):
+            score = scores(task, net, repeated(batch, len(x)))[:, what.output]
+        return torch.autograd.grad(score.sum(), x)[0], score.detach()
+
+    encoded, gap = integrate(gradient, point, start, config)
+    columns = _columns.columns(batch, question)
+    place = _encoded_places(encoder, columns)
+    shares = torch.stack([encoded[0, rows].sum() for rows in place])
+    order = torch.argsort(-shares.abs(), stable=True).tolist()
+    names = [_columns.shown(columns[i], batch) for i in order]
+    said = f"share of each column in the score of {what.name}, from a row of medians"
+    bars = _draw.Bars("share of the score", names, [float(shares[i]) for i in order])
+    arrays = {"shares": array(shares), "gap": array(torch.tensor([gap]))}
+    summary = f"{columns[order[0]].name} has the largest share; the shares add up within {100 * gap:.2g} %."
+    return Explanation(
+        "integrated_gradients", str(what), arrays, _draw.bars([bars], f"Integrated gradients: {what}", said), summary
+    )
+
+
+def integrate(gradient: Gradient, point: Tensor, start: Tensor, config: Config) -> tuple[Tensor, float]:
+    """Shares (1, ...) of the inputs in score(point) - score(start), and how much of that difference they miss, as a part of it."""
+    _, (first, last) = gradient(torch.cat([start, point]))
+    difference = float(last - first)
+    steps = config.steps
+    while True:
+        total, size = torch.zeros_like(point), rows_at_a_time(point)
+        for part in ((torch.arange(steps, device=point.device) + 0.5) / steps).split(size):
+            line = start + part.view(-1, *[1] * (point.dim() - 1)) * (point - start)
+            total += gradient(line)[0].sum(0, keepdim=True)
+        shares = total / steps * (point - start)
+        missing = abs(float(shares.sum()) - difference)
+        gap = missing / abs(difference) if difference else float(missing > 0)
+        if gap <= TOLERANCE or 2 * steps > config.most:
+            return shares, gap
+        steps *= 2
+
+
+def baseline(name: str, image: Tensor, net: nn.Module, seed: int) -> Tensor:
+    """A picture (1, channels, height, width) that says nothing; blurred: by a normal kernel of a tenth of the side."""
+    if name == "black":
+        return torch.zeros_like(image)
+    if name == "white":
+        return torch.ones_like(image)
+    if name == "noise":
+        generator = torch.Generator().manual_seed(seed)
+        return torch.rand(image.shape, generator=generator).to(image)
+    if name == "mean":
+        fitted = next((m.mean for m in net.modules() if isinstance(m, Standardize)), image.mean((0, 2, 3)))
+        return fitted.view(1, -1, 1, 1).expand_as(image).clone()
+    return _blurred(image, max(image.shape[2:]) / 10)
+
+
+def _blurred(image: Tensor, sigma: float) -> Tensor:
+    reach = int(3 * sigma) + 1
+    kernel = torch.exp(-(torch.arange(-reach, reach + 1, device=image.device) ** 2) / (2 * sigma**2)).to(image)
+    kernel = (kernel / kernel.sum()).view(1, 1, -1)
+    x = image.permute(0, 1, 3, 2).flatten(0, 2).unsqueeze(1)  # every column as a line
+    x = F.conv1d(F.pad(x, (reach, reach), "replicate"), kernel)
+    x = x.view(*image.shape[:2], image.shape[3], image.shape[2]).permute(0, 1, 3, 2)
+    y = F.conv1d(F.pad(x.flatten(0, 2).unsqueeze(1), (reach, reach), "replicate"), kernel)
+    return y.view(image.shape)
+
+
+def _encoded_places(encoder: RowEncoder, columns: list[_columns.Part]) -> list[list[int]]:
+    """Which entries of the encoded row belong to each column: scaled numbers, flags of gaps, then the categories."""
+    count = encoder.numbers
+    widths = [n + 1 if encoder.one_hot else min(8, n) for n in encoder.sizes]
+    starts = [2 * count + sum(widths[:i]) for i in range(len(widths))]
+    return [
+        [*c.numbers, *(count + i for i in c.numbers), *(starts[i] + j for i in c.categories for j in range(widths[i]))]
+        for c in columns
+    ]

@@ -1,0 +1,279 @@
+"""Explanations against what is known: sums that must hold, another library, and data in which one thing decides."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.nn import functional as F
+
+from lamina.core import catalog
+from lamina.data import sniff
+from lamina.data._table import Field, Reading
+from lamina.explain import columns, gradcam, integrated_gradients, neighbours, occlusion, saliency, smoothgrad
+from lamina.explain._method import Question, batches_of
+from lamina.nets import cnn, lenet, mlp, resnet
+from lamina.tasks.classify import Classify
+from lamina.train.plan import fit_inputs
+
+SIDE, SQUARE = 32, 10
+ACROSS_OR_DOWN = Classify(Field("stripes", "label", ("across", "down")), {})
+
+
+def squares(rows, seed):
+    """Noise with four squares of texture, one in each quarter: the one with straight stripes decides. Chance is 1/4.
+
+    image (rows, 1, SIDE, SIDE), class (rows,), corner (rows, 2) of the square that decides.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    a = torch.arange(SQUARE)
+    stripes = (a % 4 < 2).float().expand(SQUARE, SQUARE)
+    others = (
+        ((a[:, None] // 2 + a // 2) % 2).float(),
+        ((a[:, None] + a) % 4 < 2).float(),
+        ((a[:, None] - a) % 4 < 2).float(),
+    )
+    x = 0.3 * torch.rand(rows, 1, SIDE, SIDE, generator=generator)
+    y = torch.randint(0, 2, (rows,), generator=generator)
+    corner = torch.zeros(rows, 2, dtype=torch.long)
+    for i in range(rows):
+        for k, quarter in enumerate(torch.randperm(4, generator=generator).tolist()):
+            down, right = torch.randint(0, SIDE // 2 - SQUARE + 1, (2,), generator=generator).tolist()
+            top, left = quarter // 2 * SIDE // 2 + down, quarter % 2 * SIDE // 2 + right
+            other = others[int(torch.randint(0, 3, (1,), generator=generator))]
+            texture = other if k else stripes.T if y[i] == 0 else stripes
+            x[i, 0, top : top + SQUARE, left : left + SQUARE] += 0.7 * texture
+            if not k:
+                corner[i] = torch.tensor([top, left])
+    return x, y, corner
+
+
+def untrained(seed, x):
+    torch.manual_seed(seed)
+    net = resnet.Net(resnet.Config(classes=2, channels=1, blocks=(1, 1), width=8, stem="half"))
+    net.standardize.fit(x.mean((0, 2, 3)), x.std((0, 2, 3)))
+    return net.eval()
+
+
+@pytest.fixture(scope="module")
+def told_by_squares():
+    """A small resnet that learned squares, and the 60 pictures it is asked about."""
+    x, y, _ = squares(400, 0)
+    net, batch, steps = untrained(0, x).train(), 32, 60
+    optimizer = torch.optim.AdamW(net.parameters(), 0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.02, total_steps=steps + 1)
+    for i in range(steps):
+        rows = torch.randperm(len(x), generator=torch.Generator().manual_seed(i))[:batch]
+        optimizer.zero_grad()
+        F.cross_entropy(net(x[rows]), y[rows]).backward()
+        optimizer.step()
+        schedule.step()
+    return net.eval(), squares(60, 1)
+
+
+def share_of_hits(net, method, config, pictures, count):
+    """Share of right answers whose largest heat lies in the square that decides (pointing game, Zhang 2016)."""
+    x, y, corner = pictures
+    hits = []
+    for i in range(count):
+        with torch.no_grad():
+            right = int(net(x[i : i + 1]).argmax()) == int(y[i])
+        if right:
+            heat = method.explain(ACROSS_OR_DOWN, net, {"image": x[i : i + 1]}, Question(int(y[i])), config).arrays[
+                "heat"
+            ]
+            place = np.array(np.unravel_index(heat.argmax(), heat.shape)) - corner[i].numpy()
+            hits.append(bool((place >= 0).all() and (place < SQUARE).all()))
+    return np.mean(hits), len(hits)
+
+
+def test_gradcam_points_at_the_square_that_decides(told_by_squares):
+    net, pictures = told_by_squares
+    share, right = share_of_hits(net, gradcam, gradcam.Config(), pictures, 60)
+    assert right >= 55 and share >= 0.8, (share, right)  # measured: 1.0 of 60
+
+
+def test_gradcam_of_random_weights_drops_to_chance(told_by_squares):
+    """Sanity check: what does not depend on the weights explains nothing. Adebayo 2018, https://arxiv.org/abs/1810.03292"""
+    _, pictures = told_by_squares
+    shares = [
+        share_of_hits(untrained(seed, pictures[0]), gradcam, gradcam.Config(), pictures, 10)[0]
+        for seed in range(10, 20)
+    ]
+    assert np.mean(shares) <= 0.4, shares  # chance is 0.25 for a net that looks at squares, 0.1 for one that does not
+
+
+def test_occlusion_finds_the_square_that_decides(told_by_squares):
+    net, pictures = told_by_squares
+    share, right = share_of_hits(net, occlusion, occlusion.Config(patch=SQUARE, stride=2), pictures, 15)
+    assert right >= 13 and share >= 0.8, (share, right)
+
+
+def test_gradients_are_larger_in_the_square_that_decides(told_by_squares):
+    net, (x, y, corner) = told_by_squares
+    made = ((saliency, saliency.Config()), (smoothgrad, smoothgrad.Config(samples=20)),
+            (integrated_gradients, integrated_gradients.Config(most=64)))  # fmt: skip
+    for method, config in made:
+        inside, outside = [], []
+        for i in range(10):
+            found = method.explain(ACROSS_OR_DOWN, net, {"image": x[i : i + 1]}, Question(int(y[i])), config)
+            heat, (top, left) = np.abs(found.arrays["heat"]), corner[i].tolist()
+            square = np.zeros_like(heat, bool)
+            square[top : top + SQUARE, left : left + SQUARE] = True
+            inside.append(heat[square].mean())
+            outside.append(heat[~square].mean())
+        assert np.mean(inside) > 2 * np.mean(outside), (method.__name__, np.mean(inside), np.mean(outside))
+
+
+@pytest.mark.parametrize("baseline", integrated_gradients.BASELINES)
+def test_integrated_gradients_are_complete(told_by_squares, baseline):
+    net, (x, y, _) = told_by_squares
+    names = integrated_gradients.AVERAGED if baseline == "several" else (baseline,)
+    for i in range(2):
+        image, output = x[i : i + 1], int(y[i])
+        config = integrated_gradients.Config(baseline=baseline)
+        found = integrated_gradients.explain(ACROSS_OR_DOWN, net, {"image": image}, Question(output), config)
+        with torch.no_grad():
+            starts = torch.cat([integrated_gradients.baseline(n, image, net, 0) for n in names])
+            difference = float((net(image) - net(starts))[:, output].mean())
+        values = found.arrays["values"]
+        assert values.sum() == pytest.approx(difference, rel=0.01) and found.arrays["gap"][0] <= 0.01
+        assert np.allclose(values.sum(0), found.arrays["heat"], atol=1e-6)
+
+
+def test_a_blurred_baseline_is_even_and_keeps_the_mean():
+    image = torch.rand(1, 3, 20, 30)
+    even = integrated_gradients.baseline("blurred", image, torch.nn.Identity(), 0)
+    assert even.std() < 0.2 * image.std() and float(even.mean()) == pytest.approx(float(image.mean()), abs=0.02)
+    flat = torch.full((1, 1, 9, 7), 0.3)
+    assert torch.allclose(integrated_gradients.baseline("blurred", flat, torch.nn.Identity(), 0), flat)
+
+
+# ---------------------------------------------------------------- tables
+
+
+OLDEST = 190  # row
+
+
+@pytest.fixture(scope="module")
+def told_by_age():
+    """(task, net, batch of a row, question): a net that learned a table in which age decides, then the town; the rest is noise."""
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({
+        "noise": random.normal(size=500),
+        "town": random.choice(["Ulm", "Bonn"], 500),
+        "age": random.normal(40, 12, 500),
+        "day": pd.to_datetime("2020-01-01") + pd.to_timedelta(random.integers(0, 900, 500), "D"),
+    })  # fmt: skip
+    frame["class"] = np.where(frame.age + 8 * (frame.town == "Ulm") > 44, "old", "young")
+    table = sniff.open(frame, Reading(target="class")).with_(
+        target="class", split=np.repeat([0, 2], 250).astype(np.int8)
+    )
+    assert table["age"].values[:250].argmax() == OLDEST
+    task = Classify(table["class"].field, {})
+    torch.manual_seed(0)
+    net = mlp.Net(mlp.Config(numbers=8, categories=(2,), width=32, members=2, dropout=0.0))
+    question = Question(None, tuple(table.inputs), lambda: table)
+    batches = batches_of(task, net, table, np.arange(250), question)
+    fit_inputs(net, batches)
+    optimizer, batch = torch.optim.AdamW(net.parameters(), 0.01), batches.slice(0, 250)
+    for _ in range(150):
+        optimizer.zero_grad()
+        task.loss(net, batch).backward()
+        optimizer.step()
+    return task, net.eval(), {k: v for k, v in batches.slice(OLDEST, OLDEST + 1).items() if k != "target"}, question
+
+
+def test_columns_rank_the_deciding_column_first(told_by_age):
+    task, net, batch, question = told_by_age
+    found = columns.explain(task, net, batch, question, columns.Config())
+    names = [f.name for f in question.inputs]
+    importance = dict(zip(names, found.arrays["importance"].tolist(), strict=True))
+    assert sorted(importance, key=lambda n: -importance[n])[:2] == ["age", "town"], importance
+    assert importance["age"] > 0.25 and abs(importance["noise"]) < 0.05 and "overall age matters most" in found.summary
+    assert names[int(np.abs(found.arrays["effect"]).argmax())] == "age"
+
+
+def test_the_effect_of_a_column_is_the_answer_less_the_mean_with_it_replaced(told_by_age):
+    task, net, batch, question = told_by_age
+    table = question.table()
+    found = columns.explain(task, net, batch, question, columns.Config(draws=1000, repeats=1))
+    every = batches_of(task, net, table, np.arange(250), question).slice(0, 250)
+    changed = {"numbers": batch["numbers"].repeat(250, 1), "categories": batch["categories"].repeat(250, 1)}
+    place = [f.name for f in question.inputs].index("age")
+    changed["numbers"][:, 1] = every["numbers"][:, 1]  # noise, age, six numbers of the day
+    output = int(task.score(net, {**batch, "target": torch.tensor([0])})["probabilities"].argmax())
+    with torch.no_grad():
+        before = net(batch["numbers"], batch["categories"]).softmax(-1).mean(1)[0, output]
+        after = net(changed["numbers"], changed["categories"]).softmax(-1).mean(1)[:, output].mean()
+    assert found.arrays["effect"][place] == pytest.approx(float(before - after), abs=1e-5)
+
+
+def test_shares_of_columns_add_up(told_by_age):
+    task, net, batch, question = told_by_age
+    found = integrated_gradients.explain(task, net, batch, question, integrated_gradients.Config())
+    output = task.target.classes.index(found.about.split()[1].rstrip(","))
+    with torch.no_grad():
+        middle = net.row.centre[None], torch.tensor([[-1]])
+        difference = (net(batch["numbers"], batch["categories"]) - net(*middle)).mean(1)[0, output]
+    shares = found.arrays["shares"]
+    assert shares.sum() == pytest.approx(float(difference), rel=0.01)
+    names = [f.name for f in question.inputs]
+    assert (
+        names[int(np.abs(shares).argmax())] == "age" and abs(shares[names.index("noise")]) < 0.3 * np.abs(shares).max()
+    )
+
+
+def test_the_nearest_neighbour_of_a_training_row_is_itself(told_by_age):
+    task, net, batch, question = told_by_age
+    found = neighbours.explain(task, net, batch, question, neighbours.Config(count=5))
+    rows, distances = found.arrays["rows"], found.arrays["distances"]
+    assert (
+        rows[0] == OLDEST and distances[0] < 1e-3 and (np.diff(distances) >= 0).all() and len(set(rows.tolist())) == 5
+    )
+    with torch.no_grad():
+        every = batches_of(task, net, question.table(), np.arange(250), question).slice(0, 250)
+        seen = net.features(net.adapter(net.row(every["numbers"], every["categories"]))).flatten(1)
+    assert rows.tolist() == torch.argsort((seen - seen[OLDEST]).norm(dim=1), stable=True)[:5].tolist()
+
+
+# ---------------------------------------------------------------- Captum
+
+PICTURE_NETS = {
+    "lenet": lambda: lenet.Net(lenet.Config()),
+    "cnn": lambda: cnn.Net(cnn.Config(filters=(4, 8), hidden=16)),
+    "resnet": lambda: resnet.Net(resnet.Config(channels=1, blocks=(1, 1), width=8, preactivation=True)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Input Tensor 0 did not already require gradients")
+@pytest.mark.parametrize("name", PICTURE_NETS)
+def test_agrees_with_captum(name):
+    """Saliency, integrated gradients, Grad-CAM and occlusion against Captum (https://arxiv.org/abs/2009.07896), to 1e-4."""
+    attr = pytest.importorskip("captum.attr", reason="the reference is not installed: pip install captum tqdm")
+    torch.manual_seed(0)
+    net, image = PICTURE_NETS[name]().eval(), torch.rand(1, 1, 28, 28)
+    task, top = Classify(Field("y", "label", tuple("0123456789")), {}), int(net(image).argmax())
+
+    def ours(method, **settings):
+        module = catalog.find("explain", method)
+        return module.explain(task, net, {"image": image}, Question(top), module.Config(**settings)).arrays
+
+    def same(found, expected):
+        expected = expected.detach().numpy()
+        assert expected.any() and np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
+
+    same(ours("saliency")["gradient"], attr.Saliency(net).attribute(image, top, abs=False)[0])
+    integrated = attr.IntegratedGradients(net)
+    same(
+        ours("integrated_gradients", steps=64, most=64)["values"],
+        integrated.attribute(image, torch.zeros_like(image), top, n_steps=64, method="riemann_middle")[0],
+    )
+    same(
+        ours("integrated_gradients", steps=64, most=64, baseline="white")["values"],
+        integrated.attribute(image, torch.ones_like(image), top, n_steps=64, method="riemann_middle")[0],
+    )
+    last = {"lenet": 7, "cnn": 4, "resnet": -1}[name]  # the last layer whose output has height and width
+    expected = attr.LayerGradCam(net, list(net.features)[last]).attribute(image, top, relu_attributions=True)
+    same(ours("gradcam")["cam"], expected[0, 0])
+    expected = attr.Occlusion(net).attribute(image, (1, 6, 6), (1, 4, 4), target=top, baselines=0.5)
+    same(ours("occlusion", patch=6, stride=4, cover="grey")["heat"], expected[0, 0])
