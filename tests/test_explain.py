@@ -140,6 +140,8 @@ def test_contract(method, name):
         assert method == "layers" or f"{key} (" in module.explain.__doc__, key
     if "heat" in found.arrays:
         assert found.arrays["heat"].shape == batch["image"].shape[2:]
+    if "gradient" in found.arrays:
+        assert np.array_equal(found.arrays["heat"], np.abs(found.arrays["gradient"]).max(0))
     assert found.picture.mode == "RGB" and min(found.picture.size) >= 100 and np.asarray(found.picture).std() > 5
     again = module.explain(task, net, batch, question, settings(method))
     assert again.picture.tobytes() == found.picture.tobytes()

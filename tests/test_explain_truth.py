@@ -11,8 +11,9 @@ from lamina.data import sniff
 from lamina.data._table import Field, Reading
 from lamina.explain import columns, gradcam, integrated_gradients, neighbours, occlusion, saliency, smoothgrad
 from lamina.explain._method import Question, batches_of
-from lamina.nets import cnn, lenet, mlp, resnet
+from lamina.nets import cnn, lenet, mlp, perceptron, resnet
 from lamina.tasks.classify import Classify
+from lamina.tasks.regress import Regress
 from lamina.train.plan import fit_inputs
 
 SIDE, SQUARE = 32, 10
@@ -206,6 +207,23 @@ def test_the_effect_of_a_column_is_the_answer_less_the_mean_with_it_replaced(tol
         before = net(batch["numbers"], batch["categories"]).softmax(-1).mean(1)[0, output]
         after = net(changed["numbers"], changed["categories"]).softmax(-1).mean(1)[:, output].mean()
     assert found.arrays["effect"][place] == pytest.approx(float(before - after), abs=1e-5)
+
+
+def test_importance_is_positive_where_an_error_rises():
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"noise": random.normal(size=80), "size": random.normal(size=80)})
+    frame["price"] = 3 * frame["size"]
+    table = sniff.open(frame, Reading(target="price")).with_(
+        target="price", split=np.repeat([0, 2], 40).astype(np.int8)
+    )
+    task = Regress(table["price"].field, {"log": False, "mean": 0.0, "std": 1.0, "low": -9.0, "high": 9.0})
+    net = perceptron.Net(perceptron.Config(classes=1, numbers=2)).eval()
+    net.classifier.weight.data[0, 1] = 3.0
+    question = Question(None, tuple(table.inputs), lambda: table)
+    batches = batches_of(task, net, table, np.array([1]), question)
+    batch = {"numbers": batches.tensors["numbers"]}
+    found = columns.explain(task, net, batch, question, columns.Config()).arrays
+    assert found["importance"][0] == 0 and found["importance"][1] > 1 and found["effect"][0] == 0
 
 
 def test_shares_of_columns_add_up(told_by_age):
