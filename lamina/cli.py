@@ -71,6 +71,17 @@ def parser() -> Parser:
     sub.add_argument("--method", metavar="NAME", help="one of `lamina list explanations`, or all; else one that fits")
     sub.add_argument("--class", dest="label", metavar="X", help="the class to explain; else the most probable one")
     sub.add_argument("--out", metavar="DIR", help="folder of the pictures and arrays; else one inside the run")
+    sub = commands.add_parser(
+        "dream", help="a picture changed until the net sees more of a class in it", allow_abbrev=False
+    )
+    sub.add_argument("run", metavar="RUN")
+    sub.add_argument("--class", dest="label", metavar="X", help="the class to dream of")
+    sub.add_argument("--layer", metavar="PATH", default="", help="dream of what a layer looks for, such as features.3")
+    sub.add_argument(
+        "--start", metavar="PHOTO", help="a picture file, or the position of a test row; else an even picture"
+    )
+    sub.add_argument("--side", metavar="N", help="shorter side in pixels, for nets that take pictures of any size")
+    sub.add_argument("--out", metavar="DIR", help="folder of the pictures and arrays; else one inside the run")
     sub = commands.add_parser("report", help="where the report of a run is; one HTML file", allow_abbrev=False)
     sub.add_argument("run", metavar="RUN")
     sub = commands.add_parser(
@@ -283,6 +294,14 @@ def _explain(options: argparse.Namespace, _: dict[str, str], begun: float) -> in
     return 0
 
 
+def _dream(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
+    from lamina import explaining
+
+    wishes = {"label": options.label, "start": options.start, "layer": options.layer}
+    print("\n".join(explaining.show_dream(options.run, options.out, options.side, **wishes)))
+    return 0
+
+
 def _report(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
     from lamina.core.run import Run
 
@@ -337,6 +356,7 @@ COMMANDS = {
     "score": _score,
     "ask": _ask,
     "explain": _explain,
+    "dream": _dream,
     "report": _report,
     "list": _list,
     "doctor": _doctor,

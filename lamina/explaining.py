@@ -6,6 +6,7 @@ import functools
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamina.core import catalog, config
+from lamina.core.check import within
 from lamina.core.errors import DataError, LaminaError, SettingError, unknown
 from lamina.data._batches import Batches
 from lamina.data._store import shared
-from lamina.data._table import TEST, Table
+from lamina.data._table import TEST, Field, Table
+from lamina.explain._draw import pixels
 from lamina.explain._method import Explanation, Question
 from lamina.tasks._task import Batch
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 ALL = "all"
 FIRST = ("gradcam", "columns", "integrated_gradients", "saliency")  # the first that fits is taken when none is named
+ALONE = ("dream",)  # takes long and is asked for by name
 Left = list[tuple[str, str]]
 
 
@@ -48,12 +52,12 @@ def explain(
         catalog.find("explain", method)
     output = _output(trained, label)
     table = functools.cache(lambda: _learned_from(trained, data))
-    name, batch = _batch(trained, source, table)
+    name, batch = _batch(trained, source, table, trained.plan.inputs)
     question = Question(output, trained.plan.inputs, table, shared(), trained.plan.recipe.seed)
     if method not in (None, ALL):
         return name, [_one(trained, batch, question, str(method), settings)], []
     found, left = [], []
-    for each in FIRST if method is None else methods():
+    for each in FIRST if method is None else [m for m in catalog.names("explain") if m not in ALONE]:
         try:
             found.append(_one(trained, batch, question, each, {}))
         except LaminaError as error:
@@ -65,9 +69,47 @@ def explain(
     return name, found, left
 
 
-def methods() -> list[str]:
-    """Names of all methods."""
-    return catalog.names("explain")
+def dream(
+    trained: Trained,
+    label: str | None = None,
+    start: Any = None,
+    layer: str = "",
+    side: int | None = None,
+    **settings: Any,
+) -> Explanation:
+    """A picture changed until the net sees more of a class, or of what a layer looks for, in it.
+
+    start: a picture file or the position of a test row; an even picture when not given. side: pixels of the shorter side, for
+    nets that take pictures of any size. settings: fields of dream's Config. Raises LaminaError.
+    """
+    module: ModuleType = catalog.find("explain", "dream")
+    image = next((f for f in trained.plan.inputs if f.kind == "image"), None)
+    if image is None:
+        raise SettingError("dream needs a net that reads pictures, and this one reads columns.")
+    if not label and not layer and start is None and trained.plan.target.classes:
+        raise SettingError("name what to dream of: a class, a layer, or a picture to start from.")
+    if label and layer:
+        raise SettingError(f"--class (={label}) and --layer (={layer}) are two aims; choose one.")
+    if start is None and len(trained.plan.inputs) > 1:
+        raise SettingError("this net reads columns beside the picture; start from a test row.")
+    shape = image.shape
+    if side is not None:
+        within("side", side, 16, 2048)
+        if not module.takes_any_size(trained.net):
+            raise SettingError(
+                f"side (={side}) must be left out: this net takes pictures of {shape[1]}x{shape[2]} alone."
+            )
+        shape = (shape[0], *(round(n * side / min(shape[1:])) for n in shape[1:]))
+    if start is None:
+        batch = {
+            "image": module.even(shape, trained.net, trained.plan.recipe.seed).to(next(trained.net.parameters()).device)
+        }
+    else:
+        wanted = tuple(replace(f, shape=shape) if f is image else f for f in trained.plan.inputs)
+        _, batch = _batch(trained, start, functools.cache(lambda: _learned_from(trained, None)), wanted)
+    question = Question(_output(trained, label), trained.plan.inputs, seed=trained.plan.recipe.seed)
+    made = config.from_json(module.Config, {"layer": layer, **settings})
+    return module.explain(trained.task, trained.net, batch, question, made)
 
 
 def _one(trained: Trained, batch: Batch, question: Question, name: str, settings: dict[str, Any]) -> Explanation:
@@ -94,7 +136,7 @@ def _learned_from(trained: Trained, data: Any) -> Table:
     return api._same_table(trained.config, trained.plan, data)
 
 
-def _batch(trained: Trained, source: Any, table: Any) -> tuple[str, Batch]:
+def _batch(trained: Trained, source: Any, table: Any, inputs: Sequence[Field]) -> tuple[str, Batch]:
     """Name and prepared batch of the one row that is asked for."""
     if isinstance(source, str) and source.isdecimal() and not Path(source).exists():
         source = int(source)
@@ -115,7 +157,7 @@ def _batch(trained: Trained, source: Any, table: Any) -> tuple[str, Batch]:
             )
         name = "row" if isinstance(source, dict) else Path(str(found.names[0])).stem
     device = next(trained.net.parameters()).device
-    return name, trained.task.prepare(Batches(found, trained.plan.inputs, None, device).slice(0, 1), training=False)
+    return name, trained.task.prepare(Batches(found, inputs, None, device).slice(0, 1), training=False)
 
 
 def _row(text: str) -> dict[str, Any]:
@@ -160,3 +202,22 @@ def show(path: str, source: str, method: str | None, label: str | None, out: str
     pictures = save(found, folder)
     lines = [f"{e.method:20} {e.about}: {e.summary}\n{'':20} {p}" for e, p in zip(found, pictures, strict=True)]
     return lines + [f"{each:20} left out: {why}" for each, why in left]
+
+
+def show_dream(path: str, out: str | None, side: str | None, **wishes: Any) -> list[str]:
+    """The whole of `lamina dream`: dream, write, and what to print; the dream also alone, without a frame."""
+    from lamina import api
+
+    if side is not None and not side.isdecimal():
+        raise SettingError(f"--side must be a whole number of pixels, not '{side}'.")
+    trained = api.load(path)
+    found = dream(trained, side=int(side) if side else None, **wishes)
+    folder = (
+        Path(out)
+        if out
+        else trained.path / "explanations" / f"dream-{_safe(wishes['layer'] or found.about.split(',')[0])}"
+    )
+    framed = save([found], folder)[0]
+    alone = folder / "dream-alone.png"
+    pixels(found.arrays["image"]).save(alone)
+    return [found.summary, str(framed), str(alone)]

@@ -314,6 +314,31 @@ def test_data_from_memory_is_asked_for(people):
         run.explain(0, data=people.head(100))
 
 
+def test_dreams_from_run_to_files(photo_run, photos, people, capsys, tmp_path):
+    red = photos / "red" / "red3.png"
+    words = ("dream", photo_run.path, "--class", "blue", "--start", red, "--side", 30, "--out", tmp_path / "d")
+    code, out, _ = lamina_says(capsys, *words)
+    assert code == 0 and "The score of blue raised from" in out and str(tmp_path / "d" / "dream.png") in out
+    image = np.load(tmp_path / "d" / "dream.image.npy", allow_pickle=False)
+    with Image.open(tmp_path / "d" / "dream-alone.png") as alone:
+        assert alone.size == (36, 30) and image.shape == (3, 30, 36)
+    code, out, _ = lamina_says(capsys, "dream", photo_run.path, "--layer", "features.1")
+    assert code == 0 and (photo_run.path / "explanations" / "dream-features.1" / "dream.png").exists()
+    for words, message in (
+        ((), "name what to dream of: a class, a layer, or a picture to start from"),
+        (("--class", "bleu"), "no class 'bleu'; did you mean 'blue'"),
+        (("--layer", "featurs.1"), "no layer 'featurs.1'; did you mean 'features.1'"),
+        (("--class", "red", "--layer", "features.1"), "are two aims; choose one"),
+        (("--class", "red", "--side", "wide"), "--side must be a whole number of pixels, not 'wide'"),
+        (("--class", "red", "--side", "9999"), "side must be between 16 and 2048, not 9999"),
+    ):
+        code, _, err = lamina_says(capsys, "dream", photo_run.path, *words)
+        assert code == 2 and message in err and err.count("\n") == 1, err
+    run = lamina.fit(people, target="class", epochs=1, show=False)
+    code, _, err = lamina_says(capsys, "dream", run.path, "--class", "old")
+    assert code == 2 and "dream needs a net that reads pictures, and this one reads columns" in err
+
+
 def test_bad_words_are_said(photo_run, photos, capsys):
     run = photo_run.path
     for words, message in (

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from lamina.core import catalog
 from lamina.data import sniff
 from lamina.data._table import Field, Reading
-from lamina.explain import columns, gradcam, integrated_gradients, neighbours, occlusion, saliency, smoothgrad
+from lamina.explain import columns, dream, gradcam, integrated_gradients, neighbours, occlusion, saliency, smoothgrad
 from lamina.explain._method import Question, batches_of
 from lamina.nets import cnn, lenet, mlp, perceptron, resnet
 from lamina.tasks.classify import Classify
@@ -147,6 +147,31 @@ def test_a_blurred_baseline_is_even_and_keeps_the_mean():
     assert even.std() < 0.2 * image.std() and float(even.mean()) == pytest.approx(float(image.mean()), abs=0.02)
     flat = torch.full((1, 1, 9, 7), 0.3)
     assert torch.allclose(integrated_gradients.baseline("blurred", flat, torch.nn.Identity(), 0), flat)
+
+
+@pytest.mark.parametrize("output", [0, 1])
+def test_dreams_are_what_the_net_takes_for_the_class(told_by_squares, output):
+    net, (x, _, _) = told_by_squares
+    start = dream.even(tuple(x.shape[1:]), net, 0)
+    found = dream.explain(ACROSS_OR_DOWN, net, {"image": start}, Question(output), dream.Config(smooth=0.0))
+    image, (before, after) = torch.from_numpy(found.arrays["image"])[None], found.arrays["values"]
+    with torch.no_grad():
+        score, given = net(start)[0, output], net(image)
+    assert before == pytest.approx(float(score), abs=1e-4) and after == pytest.approx(float(given[0, output]), abs=1e-4)
+    assert float(given.softmax(1)[0, output]) > 0.95 and after > before + 5
+    down, right = (image.diff(dim=d).square().mean() for d in (2, 3))  # stripes across differ downwards
+    assert (down > 4 * right) if output == 0 else (right > 4 * down), (float(down), float(right))
+
+
+def test_dreams_of_a_layer_raise_its_energy_and_stay_in_range(told_by_squares):
+    net, (x, _, _) = told_by_squares
+    config = dream.Config(layer="features.4", steps=5, octaves=2, decay=0.0)
+    found = dream.explain(ACROSS_OR_DOWN, net, {"image": x[:1]}, Question(), config)
+    before, after = found.arrays["values"]
+    assert after > 1.2 * before > 0 and found.arrays["image"].min() >= 0 and found.arrays["image"].max() <= 1
+    still = dream.explain(ACROSS_OR_DOWN, net, {"image": x[:1]}, Question(), dream.Config(steps=1, rate=0.0, octaves=1))
+    assert np.abs(still.arrays["image"] - x[0].numpy()).max() < 1e-6
+    assert dream.takes_any_size(net) and not dream.takes_any_size(lenet.Net(lenet.Config()))
 
 
 # ---------------------------------------------------------------- tables

@@ -122,7 +122,7 @@ def heat(image: np.ndarray, values: np.ndarray, title: str, said: Heat) -> Image
     canvas.paste(Image.fromarray(coloured(ramp, np.full(ramp.shape, 0.5), said.signed)), (x, top))
     for place, number in ((0.0, largest), (0.5, 0.0), (1.0, -largest)) if said.signed else ((0.0, largest), (1.0, 0.0)):
         draw.text((x + bar_width + 6, top + place * (high - 1)), f"{number:.3g}", INK, font(SMALL), "lm")
-    draw.text((canvas.width - GAP, top + high + SMALL), said.unit, DIM, font(SMALL), "rm")
+    draw.text((canvas.width - GAP, top + high + SMALL + 2), said.unit, DIM, font(SMALL), "rm")
     return canvas
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lamina.core.answers import Labels, Number
 from lamina.core.errors import SettingError
@@ -177,6 +178,18 @@ def batches_of(task: Task, net: nn.Module, table: Table, rows: np.ndarray, quest
     """Those rows as tensors on the net's device, coded as the net learned them."""
     fields = question.inputs or tuple(table.inputs)
     return Batches(table.take(rows), fields, task.target, next(net.parameters()).device, question.cache)
+
+
+def blurred(image: Tensor, sigma: float) -> Tensor:
+    """A picture (rows, channels, height, width) blurred by a normal kernel of standard deviation sigma in pixels."""
+    reach = int(3 * sigma) + 1
+    kernel = torch.exp(-(torch.arange(-reach, reach + 1, device=image.device) ** 2) / (2 * sigma**2)).to(image)
+    kernel = (kernel / kernel.sum()).view(1, 1, -1)
+    x = image.permute(0, 1, 3, 2).flatten(0, 2).unsqueeze(1)  # every column as a line
+    x = F.conv1d(F.pad(x, (reach, reach), "replicate"), kernel)
+    x = x.view(*image.shape[:2], image.shape[3], image.shape[2]).permute(0, 1, 3, 2)
+    y = F.conv1d(F.pad(x.flatten(0, 2).unsqueeze(1), (reach, reach), "replicate"), kernel)
+    return y.view(image.shape)
 
 
 def array(tensor: Tensor) -> np.ndarray:

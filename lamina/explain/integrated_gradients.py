@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lamina.core.check import within
 from lamina.core.errors import SettingError, unknown
@@ -24,6 +23,7 @@ from lamina.explain._method import (
     Question,
     about,
     array,
+    blurred,
     repeated,
     rows_at_a_time,
     score_gradient,
@@ -167,18 +167,7 @@ def baseline(name: str, image: Tensor, net: nn.Module, seed: int) -> Tensor:
     if name == "mean":
         fitted = next((m.mean for m in net.modules() if isinstance(m, Standardize)), image.mean((0, 2, 3)))
         return fitted.view(1, -1, 1, 1).expand_as(image).clone()
-    return _blurred(image, max(image.shape[2:]) / 10)
-
-
-def _blurred(image: Tensor, sigma: float) -> Tensor:
-    reach = int(3 * sigma) + 1
-    kernel = torch.exp(-(torch.arange(-reach, reach + 1, device=image.device) ** 2) / (2 * sigma**2)).to(image)
-    kernel = (kernel / kernel.sum()).view(1, 1, -1)
-    x = image.permute(0, 1, 3, 2).flatten(0, 2).unsqueeze(1)  # every column as a line
-    x = F.conv1d(F.pad(x, (reach, reach), "replicate"), kernel)
-    x = x.view(*image.shape[:2], image.shape[3], image.shape[2]).permute(0, 1, 3, 2)
-    y = F.conv1d(F.pad(x.flatten(0, 2).unsqueeze(1), (reach, reach), "replicate"), kernel)
-    return y.view(image.shape)
+    return blurred(image, max(image.shape[2:]) / 10)
 
 
 def _encoded_places(encoder: RowEncoder, columns: list[_columns.Part]) -> list[list[int]]:
