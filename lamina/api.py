@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -17,12 +16,15 @@ from torch import nn
 from lamina.core import config, device
 from lamina.core.errors import DataError, RunError, unknown
 from lamina.core.run import Run
+from lamina.data import _asked as asked
 from lamina.data import _target, sniff
 from lamina.data._batches import Batches
 from lamina.data._store import shared
 from lamina.data._table import SPLITS, TEST, TRAIN, VALIDATION, Reading, Table
 from lamina.judge import report, score
 from lamina.judge.score import Score
+from lamina.ship import _parcel as parcel
+from lamina.ship import pack
 from lamina.tasks._task import Task
 from lamina.train import engine, evaluate
 from lamina.train import plan as planning
@@ -258,6 +260,7 @@ class Trained:
         seed = self.plan.recipe.seed
         made = score.measure(self.task, self.net, table, seed, score.signature(table, seed), cache=shared())
         self.run.write_json("score.json", {**made.to_json(), "complete": complete})
+        self.run.write(parcel.EXAMPLES, parcel.kept(table, self.plan.inputs))
         self.run.write("report.html", report.page(self.run, self.config, table, self.plan).encode())
 
     def score(self, on: Any = None) -> Score:
@@ -271,8 +274,8 @@ class Trained:
                     f"{self.path} was stopped before it was scored; go on with `lamina train --resume {self.path}`."
                 )
             return Score(**self.run.read_json("score.json"))
-        table = self._table(on)
         target = self.plan.target
+        table = asked.opened(on, [*self.plan.inputs, target])
         table = table.conform([*self.plan.inputs, target])
         known = ~table[target.name].missing()
         if not known.any():
@@ -288,25 +291,16 @@ class Trained:
 
         Raises DataError when nothing can be read.
         """
-        found = [answer for _, answer in self.answers(*sources)[0]]
-        return found[0] if len(found) == 1 else found
+        return parcel.one_or_all(self.answers(*sources)[0])
 
-    def answers(self, *sources: Any) -> tuple[list[tuple[str, Any]], list[tuple[str, str]]]:
-        """(name of the row, answer) in the order asked, and (where, why) of what could not be read.
+    def answers(self, *sources: Any) -> evaluate.Asked:
+        """(name of the row, answer) in the order asked, and (where, why) of what could not be read. Raises DataError."""
+        return evaluate.asked(self.task, self.net, self.plan.inputs, *sources)
 
-        Raises DataError when nothing of a source can be read.
-        """
-        found: list[tuple[str, Any]] = []
-        bad: list[tuple[str, str]] = []
-        for source in _gathered(sources):
-            table = self._table(source)
-            if not len(table):
-                why = f": {table.bad[0].where}: {table.bad[0].why}" if table.bad else ""
-                raise DataError(f"{table.source} holds nothing to ask about{why}.")
-            batches = Batches(table, self.plan.inputs, None, next(self.net.parameters()).device)
-            found += zip((str(n) for n in table.names), evaluate.answers(self.task, self.net, batches), strict=True)
-            bad += [(b.where, b.why) for b in table.bad]
-        return found, bad
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the labels, in the order of their codes; () when a number is answered."""
+        return self.plan.target.classes
 
     def explain(
         self, source: Any, method: str | None = None, *, label: str | None = None, data: Any = None, **settings: Any
@@ -321,12 +315,13 @@ class Trained:
         _, found, _ = explaining.explain(self, source, method, label, data, **settings)
         return found if method == explaining.ALL else found[0]
 
-    def _table(self, source: Any) -> Table:
-        if isinstance(source, Table):
-            return source
-        target = self.plan.target
-        kinds = {f.name: f.kind for f in (*self.plan.inputs, target)}
-        return sniff.open(_frame(source), Reading(kinds=kinds, only=tuple(kinds)))
+    def ship(self, to: str = "pack", out: str | Path | None = None) -> Path:
+        """Write the trained net as one file (`lamina list exports`), checked to answer alike; its path. Raises LaminaError."""
+        if not self.run.has(parcel.EXAMPLES):  # made by an older Lamina
+            table = _same_table(self.config, self.plan, None)
+            self.run.write(parcel.EXAMPLES, parcel.kept(table, self.plan.inputs))
+        found = parcel.opened(self.run, self.config, self.plan, self.net, self.score())
+        return parcel.send(found, to, out or self.path / self.path.name)
 
     def report(self) -> Path:
         """Path of the report, one HTML file. Raises RunError when the run is not finished."""
@@ -338,29 +333,6 @@ class Trained:
         return f"Trained({str(self.path)!r}, {self.plan.task}, {self.plan.net})"
 
 
-def _frame(source: Any) -> Any:
-    """A row given as a dict, or rows as a list of dicts, become a frame."""
-    rows = [source] if isinstance(source, dict) else source
-    if isinstance(rows, list) and rows and all(isinstance(r, dict) for r in rows):
-        if any(isinstance(v, np.ndarray) and v.ndim for r in rows for v in r.values()):
-            return source
-        import pandas
-
-        return pandas.DataFrame(rows)
-    return source
-
-
-def _gathered(sources: Iterable[Any]) -> list[Any]:
-    """Single files of pictures are read together, which keeps their order and is faster."""
-    paths = [Path(s) for s in sources if isinstance(s, str | Path)]
-    given = list(sources)
-    if len(paths) == len(given) > 1 and not any(
-        p.is_dir() or p.suffix.lower() in (".csv", ".tsv", ".parquet", ".jsonl") for p in paths
-    ):
-        return [paths]
-    return given
-
-
-def load(path: str | Path) -> Trained:
-    """Open a run: its folder, or its name in ./runs. Raises RunError."""
-    return Trained(Run.open(path))
+def load(path: str | Path) -> Trained | pack.Pack:
+    """Open a run (its folder, or its name in ./runs) or a shipped file, by what is there. Raises RunError and ShipError."""
+    return parcel.load(path) if Path(path).is_file() else Trained(Run.open(path))

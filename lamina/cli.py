@@ -19,7 +19,8 @@ from lamina.core import catalog, config, device
 from lamina.core.errors import LaminaError, SettingError, unknown
 from lamina.train.recipe import Recipe
 
-ROOMS = ("nets", "tasks", "recipes", "data", "explanations", "runs")
+ROOMS = ("nets", "tasks", "recipes", "data", "explanations", "exports", "runs")
+SHIP = "write a trained net as one file that answers alike: preprocessing, classes and score inside"
 EXAMPLES = """examples:
   lamina train                               the handwritten digits that come with Lamina
   lamina train photos/ --minutes 5           a folder of class folders
@@ -82,10 +83,14 @@ def parser() -> Parser:
     )
     sub.add_argument("--side", metavar="N", help="shorter side in pixels, for nets that take pictures of any size")
     sub.add_argument("--out", metavar="DIR", help="folder of the pictures and arrays; else one inside the run")
+    sub = commands.add_parser("ship", help=SHIP, description=SHIP, allow_abbrev=False)
+    sub.add_argument("run", metavar="RUN")
+    sub.add_argument("--to", default="pack", metavar="FORM", help="pack (the default), onnx; `lamina list exports`")
+    sub.add_argument("--out", metavar="FILE", help="the file; in the run's folder when not given")
     sub = commands.add_parser("report", help="where the report of a run is; one HTML file", allow_abbrev=False)
     sub.add_argument("run", metavar="RUN")
     sub = commands.add_parser(
-        "list", help="nets, tasks, recipes, data sources, explanations or runs", allow_abbrev=False
+        "list", help="nets, tasks, recipes, data sources, explanations, exports or runs", allow_abbrev=False
     )
     sub.add_argument("what", metavar="|".join(ROOMS))
     commands.add_parser(
@@ -263,15 +268,17 @@ def _score(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
 
 
 def _ask(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
-    from lamina import api
-
     if options.json and options.csv:
         raise SettingError("--json and --csv are two forms; choose one.")
-    trained = api.load(options.run)
+    if Path(options.run).is_file():  # a shipped file; some need no torch
+        from lamina.ship._parcel import load
+    else:
+        from lamina.api import load
+    trained = load(options.run)
     answers, bad = trained.answers(*options.files)
     if options.csv:
         rows = csv.writer(sys.stdout)
-        classes = trained.plan.target.classes
+        classes = trained.classes
         rows.writerow(["name", "answer", *classes])
         for name, answer in answers:
             told = answer.to_json()
@@ -302,6 +309,16 @@ def _dream(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
     return 0
 
 
+def _ship(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
+    from lamina import api
+
+    trained = api.load(options.run)
+    if not isinstance(trained, api.Trained):
+        raise SettingError(f"{options.run} is shipped already; name the run's folder.")
+    print(trained.ship(options.to, options.out))
+    return 0
+
+
 def _report(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
     from lamina.core.run import Run
 
@@ -321,7 +338,7 @@ def _list(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
         for run in Run.all():
             print(f"{run.path.name:24} {_run_line(run)}")
         return 0
-    room = {"explanations": "explain"}.get(options.what, options.what)
+    room = {"explanations": "explain", "exports": "ship"}.get(options.what, options.what)
     found = [catalog.describe(room, name) for name in catalog.names(room)]
     for entry in found:
         print(f"{entry.name:20} {entry.summary}")
@@ -357,6 +374,7 @@ COMMANDS = {
     "ask": _ask,
     "explain": _explain,
     "dream": _dream,
+    "ship": _ship,
     "report": _report,
     "list": _list,
     "doctor": _doctor,

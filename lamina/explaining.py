@@ -16,6 +16,7 @@ import numpy as np
 from lamina.core import catalog, config
 from lamina.core.check import within
 from lamina.core.errors import DataError, LaminaError, SettingError, unknown
+from lamina.data._asked import opened
 from lamina.data._batches import Batches
 from lamina.data._store import shared
 from lamina.data._table import TEST, Field, Table
@@ -149,7 +150,7 @@ def _batch(trained: Trained, source: Any, table: Any, inputs: Sequence[Field]) -
         found = table().take(rows[source : source + 1])
         name = f"test-{source}"
     else:
-        found = trained._table(source)
+        found = opened(source, [*trained.plan.inputs, trained.plan.target])
         if len(found) != 1:
             why = f": {found.bad[0].where} {found.bad[0].why}" if found.bad else ""
             raise DataError(

@@ -12,7 +12,7 @@ import lamina
 from lamina.core import catalog
 
 PACKAGE = Path(lamina.__file__).parent
-FLOORS = {"core": 0, "data": 1, "nets": 1, "measures": 1, "tasks": 2, "train": 3, "judge": 4, "explain": 4}
+FLOORS = {"core": 0, "data": 1, "nets": 1, "measures": 1, "tasks": 2, "train": 3, "judge": 4, "explain": 4, "ship": 5}
 TOP = 6  # files of the package itself: api, cli, show, look, doctor
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -53,7 +53,7 @@ def test_files_are_short_and_say_what_they_are(path):
 
 @pytest.mark.parametrize(
     "words",
-    [["--help"], ["list", "nets"], ["list", "tasks"], ["list", "data"], ["list", "explanations"], ["train", "--help"]],
+    [["--help"], ["list", "nets"], ["list", "tasks"], ["list", "data"], ["list", "explanations"], ["list", "exports"], ["train", "--help"]],
 )
 def test_listing_loads_no_torch(words):
     code = f"""
@@ -72,7 +72,7 @@ assert "torch" not in sys.modules and "pandas" not in sys.modules
 
 
 def test_every_name_is_listed_and_described():
-    for kind in ("nets", "tasks", "data", "explain"):
+    for kind in ("nets", "tasks", "data", "explain", "ship"):
         for name in catalog.names(kind):
             assert len(catalog.describe(kind, name).summary) > 20, name
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -34,3 +38,21 @@ class Number:
 
     def __str__(self) -> str:
         return f"{self.value:,.6g}"
+
+
+def told(output: dict[str, np.ndarray], classes: Sequence[str], threshold: float | None = None) -> list[Any]:
+    """One answer per row of what a net gave: "probabilities" (rows, classes), or "answer" (rows,) in units of the target.
+
+    threshold: every label from this probability on is chosen, instead of the most probable one.
+    """
+    if "answer" in output:
+        return [Number(value) for value in output["answer"].tolist()]
+    return [_labels(row, classes, threshold) for row in output["probabilities"]]
+
+
+def _labels(probabilities: np.ndarray, classes: Sequence[str], threshold: float | None) -> Labels:
+    order = [int(i) for i in (-probabilities).argsort(kind="stable")]
+    named = {classes[i]: float(probabilities[i]) for i in order}
+    if threshold is None:
+        return Labels(named, (classes[order[0]],))
+    return Labels(named, tuple(name for name, p in named.items() if p >= threshold))

@@ -21,6 +21,7 @@ SINGULAR = {
     "measures": "measure",
     "recipes": "recipe",
     "explain": "explanation",
+    "ship": "export",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import inspect
 import textwrap
 import types
@@ -27,11 +28,13 @@ class Setting:
     help: str
 
 
-def settings(cls: type) -> list[Setting]:
-    """The fields of a config dataclass, in order, with their help."""
+@functools.cache
+def settings(cls: type) -> tuple[Setting, ...]:
+    """The fields of a config dataclass, in order, with their help; its source is read once."""
     hints = typing.get_type_hints(cls)
     help_by_name = _help(cls)
-    return [Setting(f.name, hints[f.name], _default(f), help_by_name.get(f.name, "")) for f in dataclasses.fields(cls)]
+    found = dataclasses.fields(cls)
+    return tuple(Setting(f.name, hints[f.name], _default(f), help_by_name.get(f.name, "")) for f in found)
 
 
 def _default(field: dataclasses.Field) -> Any:

@@ -26,6 +26,10 @@ class RunError(LaminaError):
     """A run folder that is missing, damaged, in use, or cannot be written."""
 
 
+class ShipError(LaminaError):
+    """A shipped file that is damaged, unknown or too large, or a form that cannot carry a net."""
+
+
 class TrainingError(LaminaError):
     """Training that cannot go on, after what could be tried was tried."""
 

@@ -23,6 +23,27 @@ from lamina.core.errors import RunError, unknown
 STATES_KEPT = 2
 
 
+def replace(target: Path, content: bytes) -> None:
+    """Write a file aside, sync it and give it its name; its folder is made. Raises RunError when the disk refuses."""
+    aside = target.with_name(target.name + ".new")
+    try:
+        target.parent.mkdir(exist_ok=True)
+        with open(aside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, target)
+        if os.name == "posix":
+            folder = os.open(target.parent, os.O_RDONLY)
+            os.fsync(folder)
+            os.close(folder)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+        what = error.strerror or type(error).__name__
+        raise RunError(f"{target} cannot be written: {what}; what was saved before is intact.") from None
+
+
 class Run:
     """A run folder that exists. Paths given to its methods are names inside the folder."""
 
@@ -99,24 +120,7 @@ class Run:
         self.write(name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
     def _replace(self, name: str, content: bytes) -> None:
-        target = self.path / name
-        aside = target.with_name(target.name + ".new")
-        try:
-            target.parent.mkdir(exist_ok=True)
-            with open(aside, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(aside, target)
-            if os.name == "posix":
-                folder = os.open(target.parent, os.O_RDONLY)
-                os.fsync(folder)
-                os.close(folder)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                aside.unlink(missing_ok=True)
-            what = error.strerror or type(error).__name__
-            raise RunError(f"{target} cannot be written: {what}; what was saved before is intact.") from None
+        replace(self.path / name, content)
 
     def read(self, name: str) -> bytes:
         """A file's content, its sha256 checked against the manifest. Raises RunError when missing or damaged."""

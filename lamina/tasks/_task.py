@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lamina.core.answers import told
 from lamina.core.errors import SettingError
 from lamina.data._table import Field, Table
 
@@ -72,9 +73,17 @@ class Task:
         """95 % interval of one of these numbers."""
         raise NotImplementedError
 
+    threshold: float | None = None
+    """labels from this probability on are chosen; None where the most probable one is"""
+
+    def output(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """What core.answers.told makes answers of, by name, for a prepared batch: "probabilities" or "answer"."""
+        raise NotImplementedError
+
     def answer(self, net: nn.Module, batch: Batch) -> list[Any]:
         """One answer (core.answers) per row of a prepared batch."""
-        raise NotImplementedError
+        output = {name: tensor.cpu().numpy() for name, tensor in self.output(net, batch).items()}
+        return told(output, self.target.classes, self.threshold)
 
     def loss_at_start(self) -> float | None:
         """Loss of a net that knows nothing (ln(classes)); None when there is no such rule."""

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lamina.core.answers import Labels
 from lamina.data._table import TRAIN, Field, Table
 from lamina.measures import labels, several_labels
 from lamina.tasks._task import Batch, Task, inputs, mean_loss
@@ -31,6 +30,7 @@ class Classify(Task):
         super().__init__(target, options)
         self.several = target.kind == "labels"
         self.measure = several_labels if self.several else labels
+        self.threshold = several_labels.THRESHOLD if self.several else None
         self.better = "micro_f1" if self.several else "balanced_accuracy" if options.get("weights") else "accuracy"
         self._weights: Tensor | None = None
 
@@ -96,15 +96,8 @@ class Classify(Task):
     def interval(self, rows: dict[str, np.ndarray], name: str, seed: int = 0) -> tuple[float, float]:
         return self.measure.interval(rows, name, seed)
 
-    def answer(self, net: nn.Module, batch: Batch) -> list[Labels]:
-        return [self._labels(p) for p in self._probabilities(net, batch).cpu().numpy()]
-
-    def _labels(self, probabilities: np.ndarray) -> Labels:
-        order = np.argsort(-probabilities, kind="stable")
-        named = {self.target.classes[i]: float(probabilities[i]) for i in order}
-        if self.several:
-            return Labels(named, tuple(n for n, p in named.items() if p >= several_labels.THRESHOLD))
-        return Labels(named, (self.target.classes[order[0]],))
+    def output(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        return {"probabilities": self._probabilities(net, batch)}
 
     def loss_at_start(self) -> float | None:
         return float(np.log(2 if self.several else self.outputs))

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor, nn
 
-from lamina.core.answers import Number
 from lamina.data._table import TRAIN, Table
 from lamina.measures import numbers
 from lamina.tasks._task import Batch, Task, inputs, mean_loss
@@ -78,8 +77,8 @@ class Regress(Task):
     def interval(self, rows: dict[str, np.ndarray], name: str, seed: int = 0) -> tuple[float, float]:
         return numbers.interval(rows, name, seed)
 
-    def answer(self, net: nn.Module, batch: Batch) -> list[Number]:
-        return [Number(v) for v in self._value(self._output(net, batch)).tolist()]
+    def output(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        return {"answer": self._value(self._output(net, batch))}
 
     def loss_at_start(self) -> float | None:
         return 1.0  # the variance of a standardised target

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from lamina.data._asked import tables
 from lamina.data._batches import Batches
+from lamina.data._table import Field
 from lamina.tasks._task import Batch, Task
 
+Asked = tuple[list[tuple[str, Any]], list[tuple[str, str]]]
 BATCH = 512  # rows; a picture of 224 x 224 x 3 is a seventeenth of that
 PIXELS = 512 * 32 * 32 * 3  # about as many input values per batch
 
@@ -38,6 +41,28 @@ def answers(task: Task, net: nn.Module, batches: Batches) -> list[Any]:
     """task.answer of all rows in order, by the net in its answering mode."""
     net.eval()
     return [answer for batch in _prepared(task, batches) for answer in task.answer(net, batch)]
+
+
+@torch.no_grad()
+def outputs(task: Task, net: nn.Module, batches: Batches) -> dict[str, np.ndarray]:
+    """task.output of all rows in order, as arrays of one entry per row, by the net in its answering mode."""
+    net.eval()
+    parts = [{k: v.cpu().numpy() for k, v in task.output(net, b).items()} for b in _prepared(task, batches)]
+    return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]} if parts else {}
+
+
+def asked(task: Task, net: nn.Module, inputs: Sequence[Field], *sources: Any) -> Asked:
+    """(name of the row, answer) in the order asked, and (where, why) of what could not be read.
+
+    Sources are files, folders, tables, rows (dicts) or arrays. Raises DataError when nothing of a source can be read.
+    """
+    found: list[tuple[str, Any]] = []
+    bad: list[tuple[str, str]] = []
+    for table in tables(sources, [*inputs, task.target]):
+        batches = Batches(table, inputs, None, next(net.parameters()).device)
+        found += zip((str(n) for n in table.names), answers(task, net, batches), strict=True)
+        bad += [(b.where, b.why) for b in table.bad]
+    return found, bad
 
 
 def _prepared(task: Task, batches: Batches) -> Iterator[Batch]:
