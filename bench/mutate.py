@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import copy
 import json
 import os
 import resource
@@ -109,9 +110,9 @@ def _edited(content: dict, random: np.random.Generator) -> None:
     if random.random() < 0.15:
         del holder[path[-1]]
     elif isinstance(holder, list) and random.random() < 0.2:
-        holder.append(holder[path[-1]])
+        holder.append(copy.deepcopy(holder[path[-1]]))
     else:
-        holder[path[-1]] = VALUES[random.integers(0, len(VALUES))]
+        holder[path[-1]] = copy.deepcopy(VALUES[random.integers(0, len(VALUES))])
 
 
 def forged(content: bytes, random: np.random.Generator) -> tuple[str, bytes]:
@@ -176,6 +177,19 @@ def one(packs: list[bytes], seed: int, number: int) -> tuple[str, str, bytes, in
     return group, kind, content, which
 
 
+def _work(packs: list[bytes], wanted: list[dict], numbers: range, seed: int, aside: Path) -> None:
+    held = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_DATA, (held + EXTRA, held + EXTRA))
+    with open(aside / "log.jsonl", "a") as file:
+        for number in numbers:
+            group, kind, content, which = one(packs, seed, number)
+            (aside / "mutant.safetensors").write_bytes(content)
+            begun = time.perf_counter()
+            end = outcome(aside / "mutant.safetensors", wanted[which])
+            file.write(json.dumps([number, group, kind, end, time.perf_counter() - begun]) + "\n")
+            file.flush()
+
+
 def run(paths: list[Path], count: int, seed: int, aside: Path) -> list[dict[str, Any]]:
     """Every mutation in processes that are replaced when they die: group, kind, outcome, seconds."""
     packs = [p.read_bytes() for p in paths]
@@ -185,18 +199,11 @@ def run(paths: list[Path], count: int, seed: int, aside: Path) -> list[dict[str,
     while done < count:
         child = os.fork()
         if not child:
-            held = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
-            resource.setrlimit(resource.RLIMIT_DATA, (held + EXTRA, held + EXTRA))
-            with open(log, "a") as file:
-                for number in range(done, count):
-                    group, kind, content, which = one(packs, seed, number)
-                    (aside / "mutant.safetensors").write_bytes(content)
-                    begun = time.perf_counter()
-                    end = outcome(aside / "mutant.safetensors", wanted[which])
-                    seconds = time.perf_counter() - begun
-                    file.write(json.dumps([number, group, kind, end, seconds]) + "\n")
-                    file.flush()
-            os._exit(0)
+            try:
+                _work(packs, wanted, range(done, count), seed, aside)
+                os._exit(0)
+            finally:
+                os._exit(1)
         _, status = os.waitpid(child, 0)
         rows = [json.loads(line) for line in log.read_text().splitlines()]
         done = len(rows)
