@@ -336,3 +336,10 @@ class Trained:
 def load(path: str | Path) -> Trained | pack.Pack:
     """Open a run (its folder, or its name in ./runs) or a shipped file, by what is there. Raises RunError and ShipError."""
     return parcel.load(path) if Path(path).is_file() else Trained(Run.open(path))
+
+
+def load_run(path: str | Path) -> Trained:
+    """A run by its folder. Raises RunError, and SettingError for a file that was shipped."""
+    if Path(path).is_file():
+        raise SettingError(f"{path} is a shipped file; name the run's folder.")
+    return Trained(Run.open(path))

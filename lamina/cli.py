@@ -312,10 +312,7 @@ def _dream(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
 def _ship(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
     from lamina import api
 
-    trained = api.load(options.run)
-    if not isinstance(trained, api.Trained):
-        raise SettingError(f"{options.run} is shipped already; name the run's folder.")
-    print(trained.ship(options.to, options.out))
+    print(api.load_run(options.run).ship(options.to, options.out))
     return 0
 
 

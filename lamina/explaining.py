@@ -197,7 +197,7 @@ def show(path: str, source: str, method: str | None, label: str | None, out: str
     """The whole of `lamina explain`: explain, write, and what to print, a line each."""
     from lamina import api
 
-    trained = api.load(path)
+    trained = api.load_run(path)
     name, found, left = explain(trained, source, method, label)
     folder = Path(out) if out else trained.path / "explanations" / _safe(name)
     pictures = save(found, folder)
@@ -211,7 +211,7 @@ def show_dream(path: str, out: str | None, side: str | None, **wishes: Any) -> l
 
     if side is not None and not side.isdecimal():
         raise SettingError(f"--side must be a whole number of pixels, not '{side}'.")
-    trained = api.load(path)
+    trained = api.load_run(path)
     found = dream(trained, side=int(side) if side else None, **wishes)
     folder = (
         Path(out)

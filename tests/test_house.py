@@ -53,7 +53,15 @@ def test_files_are_short_and_say_what_they_are(path):
 
 @pytest.mark.parametrize(
     "words",
-    [["--help"], ["list", "nets"], ["list", "tasks"], ["list", "data"], ["list", "explanations"], ["list", "exports"], ["train", "--help"]],
+    [
+        ["--help"],
+        ["list", "nets"],
+        ["list", "tasks"],
+        ["list", "data"],
+        ["list", "explanations"],
+        ["list", "exports"],
+        ["train", "--help"],
+    ],
 )
 def test_listing_loads_no_torch(words):
     code = f"""
