@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from lamina.core import config, device
-from lamina.core.errors import DataError, RunError, unknown
+from lamina.core.errors import DataError, RunError, SettingError, unknown
 from lamina.core.run import Run
 from lamina.data import _asked as asked
 from lamina.data import _target, sniff

@@ -297,15 +297,8 @@ def _ask(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
 def _explain(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
     from lamina import explaining
 
-    print("\n".join(explaining.show(options.run, options.input, options.method, options.label, options.out)))
-    return 0
-
-
-def _dream(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
-    from lamina import explaining
-
-    wishes = {"label": options.label, "start": options.start, "layer": options.layer}
-    print("\n".join(explaining.show_dream(options.run, options.out, options.side, **wishes)))
+    words = vars(options)
+    print("\n".join(explaining.COMMANDS[words.pop("command")](**words)))
     return 0
 
 
@@ -370,7 +363,7 @@ COMMANDS = {
     "score": _score,
     "ask": _ask,
     "explain": _explain,
-    "dream": _dream,
+    "dream": _explain,
     "ship": _ship,
     "report": _report,
     "list": _list,

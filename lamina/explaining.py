@@ -193,25 +193,25 @@ def _safe(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:100] or "input"
 
 
-def show(path: str, source: str, method: str | None, label: str | None, out: str | None) -> list[str]:
+def show(run: str, input: str, method: str | None, label: str | None, out: str | None) -> list[str]:
     """The whole of `lamina explain`: explain, write, and what to print, a line each."""
     from lamina import api
 
-    trained = api.load_run(path)
-    name, found, left = explain(trained, source, method, label)
+    trained = api.load_run(run)
+    name, found, left = explain(trained, input, method, label)
     folder = Path(out) if out else trained.path / "explanations" / _safe(name)
     pictures = save(found, folder)
     lines = [f"{e.method:20} {e.about}: {e.summary}\n{'':20} {p}" for e, p in zip(found, pictures, strict=True)]
     return lines + [f"{each:20} left out: {why}" for each, why in left]
 
 
-def show_dream(path: str, out: str | None, side: str | None, **wishes: Any) -> list[str]:
+def show_dream(run: str, out: str | None, side: str | None, **wishes: Any) -> list[str]:
     """The whole of `lamina dream`: dream, write, and what to print; the dream also alone, without a frame."""
     from lamina import api
 
     if side is not None and not side.isdecimal():
         raise SettingError(f"--side must be a whole number of pixels, not '{side}'.")
-    trained = api.load_run(path)
+    trained = api.load_run(run)
     found = dream(trained, side=int(side) if side else None, **wishes)
     folder = (
         Path(out)
@@ -222,3 +222,6 @@ def show_dream(path: str, out: str | None, side: str | None, **wishes: Any) -> l
     alone = folder / "dream-alone.png"
     pixels(found.arrays["image"]).save(alone)
     return [found.summary, str(framed), str(alone)]
+
+
+COMMANDS = {"explain": show, "dream": show_dream}

@@ -252,7 +252,8 @@ def test_class_settings_and_rows_that_do_not_fit_are_said():
 def test_names_from_data_are_shortened_and_drawn():
     bars = _draw.Bars("points", ["x" * 300, "normal"] * 15, [float(i) - 12 for i in range(30)])
     image = _draw.bars([bars], "title " * 100, "about\nin two lines")
-    assert image.width <= 1000 and _draw.shortened("x" * 300, 100, 14).endswith("...")
+    assert image.width <= 1000 and re.fullmatch(r"name x+\.\.\.x+ 17", _draw.shortened(f"name {'x' * 300} 17", 100, 14))
+    assert [_draw.signed(v) for v in (0.01234, -3640.4, 0.0)] == ["+0.0123", "-3,640", "+0"]
     flat = _draw.heat(np.zeros((1, 8, 8)), np.zeros((8, 8)), "nothing", _draw.Heat("no heat", "score"))
     assert flat.size[0] > 300
 

@@ -151,7 +151,7 @@ def bars(groups: Sequence[Bars], title: str, about: str) -> Image.Image:
                 end += spread if value >= 0 else -spread
             draw.text(
                 (end + (6 if value >= 0 else -6), middle),
-                f"{value:+.3g}",
+                signed(value),
                 INK,
                 font(SMALL),
                 "lm" if value >= 0 else "rm",
@@ -199,12 +199,20 @@ def grid(head: Sequence[str], rows: Sequence[Sequence[str]], title: str, about: 
 
 
 def shortened(text: str, width: int, size: int) -> str:
-    """The text, cut with "..." where it is wider than so many pixels."""
+    """The text, its middle cut out where it is wider than so many pixels: names often differ at their end."""
     text = " ".join(text.split())
     if font(size).getlength(text) <= width:
         return text
-    letters = bisect(range(len(text)), width, key=lambda count: font(size).getlength(f"{text[:count]}..."))
-    return f"{text[: max(0, letters - 1)]}..."
+
+    def cut(letters: int) -> str:
+        return f"{text[: letters - letters // 2]}...{text[len(text) - letters // 2 :]}"
+
+    return cut(max(0, bisect(range(len(text)), width, key=lambda letters: font(size).getlength(cut(letters))) - 1))
+
+
+def signed(value: float) -> str:
+    """A number with its sign, short: +0.0123, -3,640."""
+    return f"{value:+,.0f}" if abs(value) >= 1000 else f"{value:+.3g}"
 
 
 def _top() -> int:

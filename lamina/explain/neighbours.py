@@ -21,7 +21,7 @@ from lamina.explain._method import Explanation, Question, about, array, batches_
 from lamina.explain._taps import recording, untouched
 from lamina.tasks._task import Batch, Task, inputs
 
-SHOWN = 6  # columns of a table
+SHOWN = 6  # columns of a table: those in which the neighbours are most alike
 TILE = 112  # pixels
 
 
@@ -57,7 +57,10 @@ def explain(task: Task, net: nn.Module, batch: Batch, question: Question, config
     distance = array(torch.cat(distances))[order.numpy()]
     near = rows[order.numpy()]
     prepared = task.prepare(batches.get(order), training=False)
-    picture = _draw_near(table, near, distance, batch, prepared, f"Neighbours: {what}", question)
+    spread = (
+        batches.tensors["numbers"].double().nan_to_num().std(0, correction=0) if "numbers" in batches.tensors else None
+    )
+    picture = _draw_near(table, near, distance, batch, prepared, f"Neighbours: {what}", question, spread)
     targets = [_target(table[task.target.name], int(row)) for row in near]
     same = sum(t == what.name for t in targets)
     summary = f"Nearest: {table.names[near[0]]}, {task.target.name} {targets[0]}"
@@ -86,8 +89,26 @@ def _target(column: Column, row: int) -> str:
     return f"{float(value):,.6g}"
 
 
+def _apart(column: _columns.Part, batch: Batch, others: Batch, spread: Tensor | None) -> float:
+    """How far the rows are from this one in a column: in standard deviations, or the share of other categories."""
+    if column.categories:
+        codes = [b["categories"][:, column.categories[0]] for b in (others, batch)]
+        return float((codes[0] != codes[1]).double().mean())
+    first = column.numbers[0]
+    apart = (others["numbers"][:, first] - batch["numbers"][:, first]).abs().double()
+    scale = float(spread[first]) if spread is not None else 0.0
+    return float((apart / (scale or 1.0)).nan_to_num(1.0).mean())
+
+
 def _draw_near(
-    table: Table, near: np.ndarray, distance: np.ndarray, batch: Batch, others: Batch, title: str, question: Question
+    table: Table,
+    near: np.ndarray,
+    distance: np.ndarray,
+    batch: Batch,
+    others: Batch,
+    title: str,
+    question: Question,
+    spread: Tensor | None,
 ) -> Image.Image:
     target = next(c for n, c in table.columns.items() if n == table.target)
     captions = [_target(target, int(row)) for row in near]
@@ -105,7 +126,9 @@ def _draw_near(
             for i in range(0, len(near_tiles), half)
         ]
         return _draw.tiles(lines, title, said)
-    columns = _columns.columns(batch, question)[:SHOWN]
+    every = sorted(_columns.columns(batch, question), key=lambda c: _apart(c, batch, others, spread))
+    columns = every[:SHOWN]
+    said += f"; the {SHOWN} columns in which they are most alike" if len(every) > SHOWN else ""
     head = ["", *(c.name for c in columns), target.field.name, "distance"]
     rows = [["this one", *(_columns.value(c, batch) for c in columns), "", ""]]
     for i, row in enumerate(near):
