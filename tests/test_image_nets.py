@@ -132,6 +132,13 @@ def test_positions_of_another_grid_are_interpolated():
     assert torch.equal(token.features(image)[0, :, 0, 0], tokens[0, 1])
 
 
+def test_each_patch_has_its_place_and_the_token_the_first():
+    places = vit.Places(vit.Config(pool="token", grid=2, width=6))
+    with torch.no_grad():
+        embedded = places(torch.zeros(1, 6, 2, 2))[0]
+    assert torch.equal(embedded, places.place + torch.cat([places.token, torch.zeros(4, 6)]))
+
+
 def test_dropped_paths_keep_the_mean():
     torch.manual_seed(0)
     drop = _blocks.DropPath(0.25)

@@ -2,17 +2,24 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import lamina
+from lamina.api import prepare
 from lamina.core import catalog
+from lamina.core.run import Run
 from lamina.data._table import Field
 from lamina.nets import capsnet, googlenet
 from lamina.tasks._task import AUXILIARY, whole_loss
 from lamina.tasks.classify import Classify, margin
 from lamina.tasks.regress import Regress
+from lamina.train import engine
+from lamina.train import plan as planning
 from lamina.train.optim import optimizers
+from lamina.train.recipe import Recipe
 
 NETS = ("alexnet", "zfnet", "vgg", "googlenet", "senet", "mobilenet", "efficientnet", "vit", "convnext", "capsnet")
 
@@ -70,7 +77,7 @@ def test_overfits_eight_rows(name):
         optimizer.zero()
         task.loss(net, batch).backward()
         optimizer.step(1.0)
-        if step % 10 == 9:
+        if step % 5 == 4:
             with torch.no_grad():
                 right = float((net(batch["image"]).argmax(1) == batch["target"]).float().mean())  # as in training
                 whole_loss(net, torch.zeros(()), lambda x: x)
@@ -150,3 +157,26 @@ def test_huge_matrices_learn_by_adamw():
     adamw, muon = optimizers("muon", net, 0.1, 0.0)
     assert [p.shape for p in muon.weights] == [(30, 2049)]
     assert [len(p) for p in adamw.weights] == [2049 * 2049 + 2 * 30 + 30 + 2]  # in one vector
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "beside"),
+    [
+        ("googlenet", {"width": "4"}, "heads.4d.3.weight"),
+        ("capsnet", {"filters": "8", "types": "2"}, "decoder.0.weight"),
+    ],
+)
+def test_engine_trains_what_stands_beside(name, settings, beside, tmp_path):
+    """The whole way: plan, ways (which copy the net), updates; side heads and decoder learn and leave no graph."""
+    table = lamina.open("digits")
+    rows = np.concatenate([table.rows(0)[::100], table.rows(1)[::50], table.rows(2)[::50]])
+    prepared = prepare(
+        table.take(rows), planning.Wishes(net=name, net_settings=settings, recipe=Recipe(steps=2, batch=16))
+    )
+    task, net = planning.build(prepared.plan, prepared.table, torch.device("cpu"))
+    before = net.get_parameter(beside).detach().clone()
+    run = Run.create(tmp_path / "run")
+    reports = list(engine.fit(task, net, prepared.table, prepared.plan.recipe, run))
+    assert reports[-1].step == 2 and reports[-1].score is not None
+    assert not torch.equal(before, net.get_parameter(beside))
+    assert not {"auxiliary", "penalty"} & set(vars(net))

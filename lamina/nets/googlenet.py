@@ -41,7 +41,7 @@ MODULES = (
     (256, 160, 320, 32, 128, 128), None,
     (256, 160, 320, 32, 128, 128), (384, 192, 384, 48, 128, 128),
 )  # fmt: skip
-HEADS = (3, 6)  # modules after which a side head answers: 4a and 4d
+HEADS = {10: "4a", 13: "4d"}  # layers after which a side head answers
 
 
 @dataclass(frozen=True)
@@ -103,15 +103,16 @@ class Net(nn.Module):
             "act": config.activation,
         }
         layers, heads, c = self._stem(config, how), nn.ModuleDict(), self._scaled(192, config)
-        for number, row in enumerate(MODULES):
+        for row in MODULES:
             if row is None:
-                layers.append(nn.MaxPool2d(3, 2, ceil_mode=True))
+                layers.append(self._pool())
                 continue
             scaled = [self._scaled(channels, config) for channels in row]
             layers.append(Inception(c, scaled, **how))
             c = scaled[0] + scaled[2] + scaled[4] + scaled[5]
-            if number in HEADS and config.auxiliary:
-                heads[str(len(layers) - 1)] = self._head(c, config, how)
+            head = HEADS.get(len(layers) - 1)
+            if head and config.auxiliary:
+                heads[head] = self._head(c, config, how)
         self.features = Features(*layers, width=c)
         self.heads = heads
         initialise(self.features, "lecun", RELU)
@@ -123,19 +124,23 @@ class Net(nn.Module):
 
     @classmethod
     def _stem(cls, config: Config, how: dict[str, Any]) -> list[nn.Module]:
-        stem, norms = checked_stem(config.stem), [response()] if config.norm == "response" else []
+        stem = checked_stem(config.stem)
+        before, after = (response() if config.norm == "response" else nn.Identity() for _ in range(2))
         size, stride = (3, 1) if stem == "small" else (7, 2)
         pools = {"small": 0, "half": 1, "large": 2}[stem]
         last = cls._scaled(192, config)
-        layers: list[nn.Module] = [ConvNorm(config.channels, config.width, size, stride, **how)]
-        layers += [nn.MaxPool2d(3, 2, ceil_mode=True)] if pools > 0 else []
-        layers += [
-            *norms,
-            ConvNorm(config.width, config.width, 1, **how),
-            ConvNorm(config.width, last, 3, **how),
-            *norms,
+        layers: list[nn.Module] = [
+            ConvNorm(config.channels, config.width, size, stride, **how),
+            cls._pool(pools > 0),
+            before,
         ]
-        return layers + ([nn.MaxPool2d(3, 2, ceil_mode=True)] if pools > 1 else [])
+        layers += [ConvNorm(config.width, config.width, 1, **how), ConvNorm(config.width, last, 3, **how)]
+        return [*layers, after, cls._pool(pools > 1)]
+
+    @staticmethod
+    def _pool(halved: bool = True) -> nn.Module:
+        # An identity in its place, so that the weights have the same names with every stem.
+        return nn.MaxPool2d(3, 2, ceil_mode=True) if halved else nn.Identity()
 
     @classmethod
     def _head(cls, c: int, config: Config, how: dict[str, Any]) -> nn.Sequential:
@@ -150,10 +155,11 @@ class Net(nn.Module):
         x = self.standardize(image)
         if self.training:
             self.auxiliary = []
-            for name, layer in self.features.named_children():
+            for number, layer in enumerate(self.features):
                 x = layer(x)
-                if name in self.heads:
-                    self.auxiliary.append(self.heads[name](x))
+                head = HEADS.get(number, "")
+                if head in self.heads:
+                    self.auxiliary.append(self.heads[head](x))
         else:
             x = self.features(x)  # (B, C, H, W)
         return self.classifier(x.mean((2, 3)))
