@@ -121,9 +121,10 @@ def train(
     """Plan, train, score and report: the whole of `lamina train`. `begun` is the time.monotonic() that minutes count from."""
     begun = time.monotonic() if begun is None else begun
     prepared = prepare(table, wishes)
+    saved = _config(prepared, reading or Reading(target=table.target))  # before the run's folder is there: see `source`
     run = Run.create(folder, Path(table.source).name or "run")
     with run.held():
-        run.write_json("config.json", _config(prepared, reading or Reading(target=table.target)))
+        run.write_json("config.json", saved)
         return _train(run, prepared.table, prepared.plan, begun, display, stop, fresh=prepared)
 
 
@@ -157,7 +158,10 @@ def _same_table(saved: dict[str, Any], plan: Plan, source: Any) -> Table:
     if source is None and saved["reader"] == "memory":
         raise RunError("this run learned from data in memory; resume it from Python: lamina.resume(run, data).")
     reading = config.from_json(Reading, saved["reading"])
-    table = source if isinstance(source, Table) else sniff.open(saved["source"] if source is None else source, reading)
+    if source is None:  # a name such as digits stays what it was, whatever folder of that name has come to be
+        table = sniff.open(saved["source"], reading, None if Path(saved["source"]).is_absolute() else saved["reader"])
+    else:
+        table = source if isinstance(source, Table) else sniff.open(source, reading)
     table = _target.divided(_target.with_target(table, plan.target.name, plan.task), plan.recipe.seed)
     if table.fingerprint() != saved["fingerprint"]:
         raise DataError(f"{saved['source']} has changed since the run began; train anew.")

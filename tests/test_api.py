@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -266,3 +267,14 @@ def test_changed_data_is_not_resumed(photos):
     (photos / "red" / "red0.png").write_bytes((photos / "blue" / "blue0.png").read_bytes())
     with pytest.raises(DataError, match="has changed since the run began"):
         api.resume("r")
+
+
+def test_a_run_named_like_its_data_can_be_resumed(tmp_path, capsys):
+    words = ["--steps", "30", "--net", "lenet/1990", "--augment", "none", "--run", "digits"]
+    assert main(["train", "digits", *words]) == 0
+    saved = json.loads(Path("digits/config.json").read_text())
+    assert saved["source"] == "digits"
+    score = json.loads(Path("digits/score.json").read_text())
+    Path("digits/score.json").write_text(json.dumps({**score, "complete": False}))
+    assert main(["train", "--resume", "digits"]) == 0, capsys.readouterr().err
+    assert json.loads(Path("digits/score.json").read_text())["value"] == score["value"]

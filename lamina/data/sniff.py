@@ -12,12 +12,14 @@ from lamina.data._table import Reading, Table
 NO_SOURCES = ("sniff",)
 
 
-def open(source: Any = "digits", reading: Reading | None = None) -> Table:
-    """Read a path or a Python object as a Table, by the first source that claims it.
+def open(source: Any = "digits", reading: Reading | None = None, reader: str | None = None) -> Table:
+    """Read a path or a Python object as a Table, by the first source that claims it, or by the `reader` of that name.
 
     Raises DataError when nothing is there (nearest name in the folder) or no source reads it.
     """
     found = Path(source).expanduser() if isinstance(source, str) else source
+    if reader:
+        return catalog.find("data", reader).read(found, reading or Reading())
     for name in catalog.names("data"):
         if name in NO_SOURCES:
             continue
