@@ -30,8 +30,8 @@ from lamina.nets import (
 from lamina.train import plan
 
 NETS = ("alexnet", "zfnet", "vgg", "googlenet", "senet", "mobilenet", "efficientnet", "vit", "convnext", "capsnet")
-# Numbers of weights at 1,000 classes and 224x224x3. T: "num_params" of torchvision's models; M: timm's models of that name
-# (results/model_metadata-in1k.csv and the papers' tables agree to the digits they print); other sources are named.
+# Numbers of weights at 1,000 classes and 224x224x3. T: "num_params" of torchvision's models; M: timm's models of that name;
+# other sources are named.
 PUBLISHED = {
     (
         "alexnet",

@@ -23,8 +23,8 @@ def _mix(x: Tensor) -> Tensor:
 
 def uniform(seed: int, passes: Tensor, rows: Tensor, count: int) -> Tensor:
     """Numbers in [0, 1) that depend on nothing but seed, pass and row: (B, count) float32 from passes and rows (B,) int64."""
-    seeded = torch.full_like(rows, (seed * 2 + 1) & _MASK)
-    key = _mix(_mix(_mix(seeded) + passes * 7046029254386353131) + rows * 2862933555777941757)
+    seeded = int(_mix(torch.tensor((seed * 2 + 1) & _MASK)))
+    key = _mix(_mix(passes * 7046029254386353131 + seeded) + rows * 2862933555777941757)
     stream = torch.arange(1, count + 1, device=rows.device, dtype=torch.int64) * -7046029254386353131
     bits = _mix(key[:, None] + stream)
     return ((bits >> 40) & 0xFFFFFF).to(torch.float32) / (1 << 24)
@@ -91,19 +91,21 @@ class Augment:
         return torch.lerp(image.flip(0), image, kept[:, None]), kept.mean((1, 2))
 
     def _shift(self, image: Tensor, draw: Tensor) -> Tensor:
-        """Mirrored, and shifted by whole pixels, by one gather; beyond the border its last pixel is repeated."""
-        height, width = image.shape[2:]
-        y, x = torch.arange(height, device=image.device)[None], torch.arange(width, device=image.device)[None]
-        if self.shift:
-            y = (y + self._pixels(draw[:, 1], height)[:, None]).clamp(0, height - 1)  # (B, H)
-            x = (x + self._pixels(draw[:, 2], width)[:, None]).clamp(0, width - 1)  # (B, W)
+        """Mirrored, and shifted by whole pixels; beyond the border its last pixel is repeated."""
+        rows, channels, height, width = image.shape
+        if self.shift:  # whole rows of pixels first: they are copied at once
+            y = torch.arange(height, device=image.device) + self._pixels(draw[:, 1], height)[:, None]
+            first = torch.arange(0, image.numel() // width, height, device=image.device).view(rows, channels, 1)
+            places = (first + y.clamp_(0, height - 1)[:, None]).flatten()
+            image = image.reshape(-1, width).index_select(0, places).view(image.shape)
+        x = torch.arange(width, device=image.device) + self._pixels(draw[:, 2], width)[:, None]
+        x = x.clamp_(0, width - 1)
         if self.flip:
-            x = torch.where(draw[:, 0, None] < 0.5, x, width - 1 - x)
-        place = (y[:, :, None] * width + x[:, None, :]).flatten(1)[:, None, :]  # (B, 1, H * W)
-        return image.flatten(2).gather(2, place.expand(-1, image.shape[1], -1)).view(image.shape)
+            x = torch.where(draw[:, 0, None] < 0.5, x, width - 1 - x)  # (B, W)
+        return image.gather(3, x[:, None, None, :].expand(-1, channels, height, -1))
 
     def _pixels(self, draw: Tensor, side: int) -> Tensor:
-        most = max(1, round(self.shift * side))
+        most = max(1, round(self.shift * side)) if self.shift else 0
         return (draw * (2 * most + 1)).floor().to(torch.int64) - most
 
     def _affine(self, image: Tensor, draw: Tensor) -> Tensor:
