@@ -40,16 +40,20 @@ class Cover(nn.Module):
         self.channels, self.height, self.width = channels, height, width
 
     def forward(self, image: Tensor) -> Tensor:
-        tall, wide, given = (torch.scalar_tensor(size, dtype=torch.float64) for size in image.shape[1:])
+        sides = torch.stack([torch.scalar_tensor(size, dtype=torch.float64) for size in image.shape[1:]])
+        size, given = sides[:2], sides[2]
+        frame = torch.tensor([self.height, self.width], dtype=torch.float64)
+        box = (size / frame).amin(0) * frame  # the largest of the frame's proportions, height and width
+        near = box.round()
+        whole = ((box - near).abs().amax(0) < 1e-6) & (near.amin(0) >= KERNEL) & (given == self.channels)
+        start = (size - box) / 2
+        start, most = torch.where(whole, torch.floor(start + 1e-6), start), torch.where(whole, near, size)
         x = self._coloured(image.float(), given)
-        flat = tall * self.width <= wide * self.height
-        rest = torch.where(flat, _remainder(tall * self.width, self.height), _remainder(wide * self.height, self.width))
-        high = torch.where(flat, tall, wide * self.height / self.width)
-        broad = torch.where(flat, tall * self.width / self.height, wide)
-        top, left = (tall - high) / 2, (wide - broad) / 2
-        whole = (rest == 0) & (torch.minimum(high, broad) >= KERNEL) & (given == self.channels)
-        across = _weights(image.shape[2], wide, left, broad, self.width, whole)
-        down = _weights(image.shape[1], tall, top, high, self.height, whole)
+        least = torch.where(whole, start, torch.zeros_like(start))
+        down, across = (
+            _weights(image.shape[i + 1], start[i], box[i], side, least[i], least[i] + most[i])
+            for i, side in enumerate((self.height, self.width))
+        )
         return _byte(down @ _byte(x @ across.T))
 
     def _coloured(self, x: Tensor, given: Tensor) -> Tensor:
@@ -70,20 +74,14 @@ def _byte(x: Tensor) -> Tensor:
     return torch.floor(x + 0.5).clamp(0, 255)
 
 
-def _weights(size: Any, length: Tensor, start: Tensor, box: Tensor, out: int, whole: Tensor) -> Tensor:
-    """(out, size) float: what each pixel of the input gives to each of the output; nothing from outside a whole box."""
-    start = torch.where(whole, torch.floor(start), start)
+def _weights(size: Any, start: Tensor, box: Tensor, out: int, least: Tensor, most: Tensor) -> Tensor:
+    """(out, size) float: what each pixel of the input gives to each of the output; none before `least` and from `most` on."""
     scale = box / out
-    wide = scale.clamp(min=1.0)
-    centre = (start + (torch.arange(out, dtype=torch.float64) + 0.5) * scale).unsqueeze(1)
-    first = torch.maximum(torch.floor(centre - 2 * wide + 0.5), torch.where(whole, start, torch.zeros_like(start)))
-    last = torch.minimum(torch.floor(centre + 2 * wide + 0.5), torch.where(whole, start + box, length))
-    place = torch.arange(size, dtype=torch.float64).unsqueeze(0)
-    d = ((place - centre + 0.5) / wide).abs()
-    none = torch.zeros_like(d)
+    centre = start + (torch.arange(out, dtype=torch.float64) + 0.5) * scale
+    place = torch.arange(size, dtype=torch.float64)
+    d = ((place + 0.5 - centre.unsqueeze(1)) / scale.clamp(min=1.0)).abs()  # (out, size)
     near, far = (1.5 * d - 2.5) * d * d + 1, ((2.5 - 0.5 * d) * d - 4) * d + 2  # Keys 1981, a = -1/2
-    weight = torch.where(d < 1, near, torch.where(d < 2, far, none))
-    weight = torch.where((place >= first) & (place < last), weight, none)
+    weight = torch.where(d < 1, near, far) * ((d < 2) & (place >= least) & (place < most))
     return (weight / weight.sum(1, keepdim=True)).float()
 
 
@@ -143,7 +141,7 @@ def exported(parcel: Parcel) -> onnx.ModelProto:
                 input_names=[f"input {i}" for i in range(len(inputs))], output_names=outputs(parcel),
             )  # fmt: skip
     except Exception as error:  # tracing fails in more ways than can be listed
-        why = next(iter(str(error).split("\n")), "")[:200]
+        why = " ".join(str(error.__cause__ or error).split())[:200]
         raise ShipError(f"onnx cannot carry this net: torch cannot trace it ({why}).") from None
     finally:
         logger.setLevel(level)
