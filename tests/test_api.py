@@ -18,6 +18,7 @@ from PIL import Image
 import lamina
 from lamina.cli import main
 from lamina.core.errors import DataError, LaminaError, RunError
+from lamina.core.run import Run
 from lamina.measures import labels
 
 SMALL = {"epochs": 6, "net": "resnet", "net_settings": {"width": 8, "blocks": "1,1"}, "show": False}
@@ -275,6 +276,6 @@ def test_a_run_named_like_its_data_can_be_resumed(tmp_path, capsys):
     saved = json.loads(Path("digits/config.json").read_text())
     assert saved["source"] == "digits"
     score = json.loads(Path("digits/score.json").read_text())
-    Path("digits/score.json").write_text(json.dumps({**score, "complete": False}))
+    Run.open("digits").write_json("score.json", {**score, "complete": False})
     assert main(["train", "--resume", "digits"]) == 0, capsys.readouterr().err
     assert json.loads(Path("digits/score.json").read_text())["value"] == score["value"]
