@@ -136,6 +136,7 @@ def main() -> None:
     parser.add_argument("--target")
     parser.add_argument("--seconds", type=int, nargs="+", default=[10, 30, 120, 600])
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--name", help="of the file in bench/results; else the part's")
     options = parser.parse_args()
     lines = {"digits": digits, "fashion": fashion, "tables": tables, "budget": budget, "kill": kill}[options.part](
         options
@@ -145,7 +146,7 @@ def main() -> None:
     here = machine()
     about = f"{here['processor']}, {here['cores']} core{'s' if here['cores'] > 1 else ''}, torch {here['torch']}, lamina {here['lamina']}, {time.strftime('%Y-%m-%d')}"
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{options.part}.md").write_text(
+    (RESULTS / f"{options.name or options.part}.md").write_text(
         "\n".join([*lines, "", f"Measured by `python bench/figures.py {options.part}` on {about}.", ""])
     )
     print("\n".join(lines))
