@@ -42,6 +42,8 @@ class Augment:
     """turn by up to so many degrees either way"""
     scale: float = 0.0
     """grow or shrink by up to this share"""
+    crop: float = 0.0
+    """look at a window, each side of it shorter by up to this share, stretched to the whole"""
     color: float = 0.0
     """change brightness, contrast and saturation by up to this share"""
     erase: float = 0.0
@@ -64,8 +66,8 @@ class Augment:
         if self == Augment(mixup=self.mixup, cutmix=self.cutmix):
             return image
         draw = uniform(seed, passes, rows, DRAWS)
-        if self.rotate or self.scale:
-            image = self._affine(image, draw)
+        if self.rotate or self.scale or self.crop:
+            image = self._affine(image, self.source(image.shape[2], image.shape[3], seed, passes, rows))
         elif self.flip or self.shift:
             image = self._shift(image, draw)
         if self.color:
@@ -108,20 +110,45 @@ class Augment:
         most = max(1, round(self.shift * side)) if self.shift else 0
         return (draw * (2 * most + 1)).floor().to(torch.int64) - most
 
-    def _affine(self, image: Tensor, draw: Tensor) -> Tensor:
-        """Mirror, shift, turn and scale by one bilinear sampling; beyond the border its last pixel is repeated.
+    @property
+    def moves(self) -> bool:
+        """Whether what is seen changes its place."""
+        return self.flip or bool(self.shift or self.rotate or self.scale or self.crop)
+
+    def source(self, height: int, width: int, seed: int, passes: Tensor, rows: Tensor) -> Tensor:
+        """(B, 2, 3) float32: which place of the picture each place of the changed one shows.
+
+        Places are x to the right and y down in [-1, 1] from edge to edge: source = matrix @ (x, y, 1). What lies in a picture
+        (boxes, masks) moves with it by this matrix.
+        """
+        draw = uniform(seed, passes, rows, DRAWS + MIXES + WINDOWS)
+        side = torch.where(draw[:, 0] < 0.5, 1.0, -1.0) if self.flip else torch.ones_like(draw[:, 0])
+        zero = torch.zeros_like(side)
+        if not (self.rotate or self.scale or self.crop):
+            down, right = (2 * self._pixels(draw[:, i], n) / n for i, n in ((1, height), (2, width)))
+            return torch.stack([side, zero, side * right, zero, zero + 1, zero + down], 1).view(-1, 2, 3)
+        angle = (2 * draw[:, 3] - 1) * math.radians(self.rotate)
+        size = 1 + (2 * draw[:, 4] - 1) * self.scale
+        cosine, sine = torch.cos(angle) / size, torch.sin(angle) / size
+        right, down = ((2 * draw[:, i] - 1) * 2 * self.shift for i in (1, 2))
+        matrix = torch.stack([side * cosine, -side * sine, side * right, sine, cosine, down], 1).view(-1, 2, 3)
+        if self.crop:
+            window = draw[:, DRAWS + MIXES :]
+            share = 1 - self.crop * window[:, :2]
+            matrix = matrix * share[:, :, None]
+            matrix[:, :, 2] += (2 * window[:, 2:4] - 1) * (1 - share)
+        return matrix
+
+    def _affine(self, image: Tensor, source: Tensor) -> Tensor:
+        """Mirror, shift, turn, scale and crop by one bilinear sampling; beyond the border its last pixel is repeated.
 
         The grid is summed here: torch's affine_grid takes four times the sampling itself.
         """
-        angle = (2 * draw[:, 3, None] - 1) * math.radians(self.rotate)
-        size = 1 + (2 * draw[:, 4, None] - 1) * self.scale
-        cosine, sine = torch.cos(angle) / size, torch.sin(angle) / size
-        right, down = ((2 * draw[:, i, None] - 1) * 2 * self.shift for i in (1, 2))
-        side = torch.where(draw[:, 0, None] < 0.5, 1.0, -1.0) if self.flip else 1.0
         y, x = (_centres(length, image.device) for length in image.shape[2:])
         grid = image.new_empty((len(image), 2, *image.shape[2:]), dtype=torch.float32)
-        torch.add((side * cosine * x)[:, None, :], (side * (right - sine * y))[:, :, None], out=grid[:, 0])
-        torch.add((sine * x)[:, None, :], (cosine * y + down)[:, :, None], out=grid[:, 1])
+        for i in (0, 1):
+            along, down, there = (source[:, i, k, None] for k in range(3))
+            torch.add((along * x)[:, None, :], (there + down * y)[:, :, None], out=grid[:, i])
         sample = torch.nn.functional.grid_sample
         return sample(image.float(), grid.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
 
@@ -149,7 +176,25 @@ class Augment:
         return image * ~(y[:, None, :, None] | x[:, None, None, :])
 
 
-DRAWS, MIXES = 14, 4  # numbers a picture that its changes are drawn from, and its mixing
+DRAWS, MIXES, WINDOWS = 14, 4, 4  # numbers a picture that its changes are drawn from, its mixing, and its window
+SEEN = 0.3  # share of a moved box that must be left inside the picture
+
+
+def moved_boxes(boxes: Tensor, source: Tensor) -> Tensor:
+    """boxes (B, N, 5) as Batches gives them -> where they are in the pictures changed by `source` (B, 2, 3).
+
+    A turned box becomes the smallest upright one around it. What is cut off is cut off; a box of which less than SEEN is left
+    gets class -1.
+    """
+    x0, y0, x1, y1 = (2 * boxes[..., :4] - 1).unbind(-1)
+    corners = torch.stack([x0, y0, x1, y0, x0, y1, x1, y1], -1).view(*boxes.shape[:2], 4, 2)
+    back = torch.linalg.inv(source[:, :, :2])[:, None]
+    corners = ((corners - source[:, None, None, :, 2]) @ back.mT + 1) / 2  # (B, N, 4, 2)
+    low, high = corners.amin(2), corners.amax(2)
+    inside = torch.cat([low, high], -1).clamp(0, 1)
+    left = (inside[..., 2:] - inside[..., :2]).prod(-1) >= SEEN * (high - low).prod(-1)
+    kind = torch.where(left, boxes[..., 4], -1.0)
+    return torch.cat([inside, kind[..., None]], -1)
 
 
 def _centres(side: int, device: torch.device) -> Tensor:
@@ -170,6 +215,7 @@ PRESETS = {
     "affine": Augment(shift=0.06, rotate=12.0, scale=0.1),
 }
 ADDED = {
+    "crop": {"crop": 0.4},
     "color": {"color": 0.3},
     "erase": {"erase": 0.25},
     "bands": {"bands": 0.25},

@@ -48,7 +48,8 @@ class Batches:
     """Rows of a table as tensors, by what nets take.
 
     image (rows, channels, height, width) uint8, numbers (rows, number_count) float32 with NaN = missing,
-    categories (rows, columns) int64 with -1 = missing, target: int64 codes, uint8 (rows, classes), or float64 values.
+    categories (rows, columns) int64 with -1 = missing, target: int64 codes, uint8 (rows, classes), float64 values, or boxes:
+    float32 (rows, most, 5), class -1 where a row has fewer, and size (rows, 2) int64, height and width of the pictures.
     `resident`: pictures lie in memory on the device (True), are streamed (False), or as they fit (None). Raises SettingError
     when pictures shall be streamed that are not in a store.
     """
@@ -71,7 +72,7 @@ class Batches:
         for field in inputs:
             values = columns[field.name].values
             if field.kind == "image":
-                packed = values.pack(field.shape, cache) if isinstance(values, Pictures) else values
+                packed = values.pack(field.shape, cache, field.fit) if isinstance(values, Pictures) else values
                 self._take_pictures(packed, resident)
             elif field.kind == "number":
                 numbers.append(values[:, None])
@@ -83,7 +84,12 @@ class Batches:
             self.tensors["numbers"] = torch.from_numpy(np.concatenate(numbers, 1).astype(np.float32)).to(device)
         if categories:
             self.tensors["categories"] = torch.from_numpy(np.stack(categories, 1)).to(device)
-        if target:
+        if target and target.kind == "boxes":
+            self.tensors["target"] = torch.from_numpy(padded(columns[target.name].values)).to(device)
+            pictures = [v for v in (columns[f.name].values for f in inputs) if isinstance(v, Pictures)]
+            if pictures:
+                self.tensors["size"] = torch.from_numpy(pictures[0].sizes().astype(np.int64)).to(device)
+        elif target:
             self.tensors["target"] = torch.from_numpy(np.ascontiguousarray(columns[target.name].values)).to(device)
 
     def _take_pictures(self, packed: np.ndarray, resident: bool | None) -> None:
@@ -142,6 +148,17 @@ class Batches:
             if following > stop:
                 self.stream.ahead(np.arange(stop, following))
         return batch
+
+
+def padded(boxes: np.ndarray) -> np.ndarray:
+    """object (rows,) of (n, 5) -> float32 (rows, most, 5), at least one a row; class -1 where there is none."""
+    most = max((len(b) for b in boxes if b is not None), default=0)
+    values = np.zeros((len(boxes), max(1, most), 5), np.float32)
+    values[..., 4] = -1
+    for i, own in enumerate(boxes):
+        if own is not None:
+            values[i, : len(own)] = own
+    return values
 
 
 def _memory(device: torch.device) -> int:

@@ -146,6 +146,18 @@ def fit(pixels: np.ndarray, height: int, width: int, channels: int) -> np.ndarra
     return array[..., None] if channels == 1 else array
 
 
+def stretch(pixels: np.ndarray, height: int, width: int, channels: int) -> np.ndarray:
+    """uint8 (h, w, 1|3) -> (height, width, channels): all of the picture, each side resized by itself (bicubic, antialiased)."""
+    if pixels.shape[2] == channels and min(*pixels.shape[:2], height, width) >= KERNEL:
+        return _kernel(pixels, height, width)
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    image = image.convert("L" if channels == 1 else "RGB")
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    array = np.asarray(image)
+    return array[..., None] if channels == 1 else array
+
+
 def _whole_box(pixels: np.ndarray, height: int, width: int) -> tuple[slice, slice] | None:
     """The largest centred box of the frame's proportions; None where it is no whole number of pixels, or a small one."""
     tall, wide = pixels.shape[:2]

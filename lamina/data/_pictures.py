@@ -108,8 +108,10 @@ class Pictures:
         shape = "" if self.array is None else str(self.array.shape[1:])
         return hashlib.sha256("".join([shape, *self.hashes()]).encode()).hexdigest()
 
-    def pack(self, shape: tuple[int, ...], cache: Path | None = None) -> np.ndarray:
+    def pack(self, shape: tuple[int, ...], cache: Path | None = None, fit: str = "crop") -> np.ndarray:
         """uint8 (rows, channels, height, width): each picture resized to cover the frame and cropped around its centre.
+
+        fit="stretch": all of each picture, its sides resized by themselves.
 
         With a cache folder the result is packed once by _store and mapped into memory from then on; a damaged one is
         made anew. Raises DataError for a file that does not decode and a cache that cannot be written.
@@ -119,7 +121,7 @@ class Pictures:
             packed = self.array.transpose(0, 3, 1, 2)
             if packed.flags.c_contiguous or cache is None or not isinstance(self.array, np.memmap):
                 return np.ascontiguousarray(packed)
-        return _store.pack(self, shape, cache)
+        return _store.pack(self, shape, cache, fit)
 
     def _seen(self) -> np.ndarray:
         """int (rows, 3): height and width of files, and 1 where the header tells that the picture is grey."""

@@ -36,7 +36,8 @@ from filelock import FileLock
 
 from lamina.core.device import cores
 from lamina.core.errors import DataError
-from lamina.data._decode import fit, versions
+from lamina.data import _decode
+from lamina.data._decode import versions
 from lamina.data._index import Index
 from lamina.data._threads import ahead, in_threads
 
@@ -56,14 +57,14 @@ def shared() -> Path:
     return Path(os.environ.get("LAMINA_STORE") or Path.home() / ".cache" / "lamina" / "store")
 
 
-def pack(pictures: Pictures, shape: tuple[int, ...], folder: Path | None) -> np.ndarray:
-    """uint8 (rows, channels, height, width) of pictures resized to cover the frame and cropped around its centre.
+def pack(pictures: Pictures, shape: tuple[int, ...], folder: Path | None, fit: str = "crop") -> np.ndarray:
+    """uint8 (rows, channels, height, width) of pictures resized to cover the frame and cropped around its centre, or stretched.
 
     With a folder: a map of the pack in it, which is made when it is not there, from where a killed process left it;
     else an array in memory. Raises DataError for a file that does not decode or changes meanwhile, and for a folder
     that cannot be written.
     """
-    fill = _filler(pictures, shape)
+    fill = _filler(pictures, shape, fit)
     if folder is None or not len(pictures):
         packed = np.empty((len(pictures), *shape), np.uint8)
         rows = _block_rows(shape)
@@ -71,7 +72,8 @@ def pack(pictures: Pictures, shape: tuple[int, ...], folder: Path | None) -> np.
         return packed
     index = Index(folder)
     hashes = pictures.hashes(index)
-    key = f"{versions()} {tuple(shape)} {len(pictures)} " + "".join(hashes)
+    how = "" if fit == "crop" else f"{fit} "
+    key = f"{versions()} {how}{tuple(shape)} {len(pictures)} " + "".join(hashes)
     path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
     if not sound(path, (len(pictures), *shape), index):
         try:
@@ -106,14 +108,15 @@ def sound(path: Path, shape: tuple[int, ...], index: Index) -> bool:
         return False
 
 
-def _filler(pictures: Pictures, shape: tuple[int, ...]) -> Callable[[int, np.ndarray], None]:
+def _filler(pictures: Pictures, shape: tuple[int, ...], fit: str) -> Callable[[int, np.ndarray], None]:
     """A function that packs the rows from `start` on into an array (rows, channels, height, width)."""
     channels, height, width = shape
+    fitted = {"crop": _decode.fit, "stretch": _decode.stretch}[fit]
 
     def fill(start: int, packed: np.ndarray) -> None:
         for i in range(len(packed)):
             pixels = pictures.open(start + i, max(height, width))
-            packed[i] = fit(pixels, height, width, channels).transpose(2, 0, 1)
+            packed[i] = fitted(pixels, height, width, channels).transpose(2, 0, 1)
 
     return fill
 

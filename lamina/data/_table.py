@@ -9,6 +9,8 @@ number      float64 (rows,)                                             NaN
 date        float64 (rows,) seconds since 1970-01-01                    NaN
 label       int64 (rows,) position in field.classes                     -1
 labels      uint8 (rows, classes), 1 where the label holds              never: an empty list is no label
+boxes       object (rows,) of float32 (n, 5): x0 y0 x1 y1 as shares in  None; (0, 5) is a picture without objects
+            [0, 1] of the picture (after EXIF rotation), position in field.classes
 text        object (rows,) of str                                       ""
 identifier  object (rows,) of str; kept for naming rows, never learned  ""
 """
@@ -41,6 +43,8 @@ class Field:
     """names of a label or labels column, in the order of their codes"""
     shape: tuple[int, ...] = ()
     """image: (channels, height, width) in which the net sees it; () until chosen"""
+    fit: str = "crop"
+    """image: how it comes to that shape: crop (cover the frame, cut what is beyond) or stretch (all of it, each side by itself)"""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ class Column:
             return self.values < 0
         if self.field.kind in ("text", "identifier"):
             return self.values == ""
+        if self.field.kind == "boxes":
+            return np.array([v is None for v in self.values], bool)
         return np.zeros(len(self.values), bool)
 
 
@@ -172,6 +178,9 @@ class Table:
             digest.update(f"{name}:{column.field.kind}:{column.field.classes}".encode())
             if isinstance(column.values, Pictures):
                 digest.update(column.values.fingerprint().encode())
+            elif column.field.kind == "boxes":
+                for boxes in column.values:
+                    digest.update(b"none" if boxes is None else f"{len(boxes)}:".encode() + boxes.tobytes())
             elif column.values.dtype == object:
                 digest.update("\x00".join(column.values.tolist()).encode("utf-8", "surrogatepass"))
             else:
@@ -197,4 +206,19 @@ def _recode(column: Column, wanted: Field, source: str) -> Column:
             if name in position:
                 values[:, i] = column.values[:, position[name]]
         return Column(wanted, values)
+    if found.kind == "boxes" and found.classes != wanted.classes:
+        return Column(wanted, _recoded_boxes(column, wanted))
     return Column(wanted, column.values)
+
+
+def _recoded_boxes(column: Column, wanted: Field) -> np.ndarray:
+    """Boxes with the classes of `wanted`; those of a class that training never saw are left out."""
+    code = {name: i for i, name in enumerate(wanted.classes)}
+    codes = np.array([code.get(name, -1) for name in column.field.classes], np.float32)
+    values = np.empty(len(column.values), object)
+    for i, boxes in enumerate(column.values):
+        if boxes is not None:
+            new = boxes.copy()
+            new[:, 4] = codes[boxes[:, 4].astype(int)] if len(boxes) else 0
+            values[i] = new[new[:, 4] >= 0]
+    return values

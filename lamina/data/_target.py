@@ -9,6 +9,7 @@ from lamina.data import _columns
 from lamina.data._pictures import Pictures
 from lamina.data._table import SPLITS, TEST, TRAIN, VALIDATION, Table
 
+PLACED = ("boxes",)  # kinds that are brought only to be learned
 USUAL = ("target", "label", "class", "y", "outcome", "response")
 BAD_SHARE = 0.1  # of the files or rows; over it training stops
 SMALL = 2_000  # rows; below it a fifth is the test split, from it on a tenth
@@ -47,7 +48,8 @@ def with_target(table: Table, target: str | None, task: str | None = None) -> Ta
 
 def _guess(table: Table) -> Table:
     by_lower = {name.lower(): name for name in table.columns}
-    named = next((by_lower[n] for n in USUAL if n in by_lower), None)
+    placed = [n for n, c in table.columns.items() if c.field.kind in PLACED]
+    named = next((by_lower[n] for n in USUAL if n in by_lower), placed[0] if placed else None)
     can = [n for n, c in table.columns.items() if c.field.kind in ("label", "labels", "number")]
     if named is None and (not can or all(c.field.kind == "image" for c in table.columns.values())):
         raise DataError(
@@ -94,6 +96,8 @@ def _checked(table: Table) -> Table:
         raise DataError(
             f"target column '{field.name}' of {where} holds the same labels in every row; there is nothing to learn."
         )
+    elif field.kind == "boxes" and not any(len(boxes) for boxes in column.values):
+        raise DataError(f"target column '{field.name}' of {where} holds no box in any row; there is nothing to learn.")
     if len(table) < 10:
         raise DataError(f"{where} has {len(table)} rows; learning needs at least 10.")
     return table

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lamina.core.answers import told
 from lamina.core.errors import SettingError
+from lamina.data._augment import Augment
 from lamina.data._table import Field, Table
 
 Batch = dict[str, Tensor]
@@ -34,6 +35,12 @@ class Task:
     """kinds of column it learns"""
     net: ClassVar[dict[str, str]] = {}
     """default net per kind of input: image, row (numbers and categories), both"""
+    whole: ClassVar[bool] = False
+    """whether the target lies in places of the picture: pictures are stretched to the net's shape, not cropped"""
+    side: ClassVar[int] = 0
+    """pixels a side that pictures have on a processor; 0 where the plan shall choose"""
+    recipe: ClassVar[dict[str, Any]] = {}
+    """fields of Recipe that it wants otherwise than usual with this kind of input"""
 
     def __init__(self, target: Field, options: dict[str, Any]) -> None:
         self.target, self.options = target, options
@@ -56,6 +63,14 @@ class Task:
     def prepare(self, batch: Batch, training: bool) -> Batch:
         """Turn stored values into what the net takes: pictures of 0 to 255 -> float in [0, 1]."""
         return {**batch, "image": batch["image"].float() / 255} if "image" in batch else batch
+
+    def change(self, batch: Batch, augment: Augment, seed: int, passes: Tensor, rows: Tensor) -> Batch:
+        """A training batch whose pictures (stored values) are changed at random, keyed by (seed, pass, row), the target with them."""
+        image = augment(batch["image"], seed, passes, rows)
+        if not augment.mixes:
+            return {**batch, "image": image}
+        image, share = augment.mix(image, seed, passes, rows)
+        return {**batch, "image": image, "share": share, "other": batch["target"].flip(0)}
 
     def loss(self, net: nn.Module, batch: Batch, phase: str = "all") -> Tensor:
         """Mean loss over the rows of a prepared batch."""

@@ -112,14 +112,14 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
         raise SettingError(
             f"task {task} learns {' or '.join(kind.target_kind)} columns; '{target.name}' holds {target.kind} values."
         )
-    table, why = _used(table, wishes)
+    table, why = _used(table, kind)
     inputs = tuple(table.inputs)
     given = _input_kind(inputs)
     name, size = _net_name(wishes.net or kind.net[given])
     options = kind.choose(table)
     why += _option_reasons(task, options, target)
     passes = _passes(table, wishes.recipe, device.choose(wishes.device))
-    recipe, reasons = _recipe(table, wishes.recipe, given, passes)
+    recipe, reasons = _recipe(table, wishes.recipe, given, passes, kind)
     if task == "classify":
         options["smoothing"] = recipe.smoothing
         options["mirror"] = recipe.augment.split("+")[0] == "flip" and passes > 1  # which doubles the time of scoring
@@ -139,7 +139,7 @@ def _task_name(target: Field) -> str:
     return found[0]
 
 
-def _used(table: Table, wishes: Wishes) -> tuple[Table, list[str]]:
+def _used(table: Table, task: type[Task]) -> tuple[Table, list[str]]:
     """Keep target and inputs; give pictures their size."""
     why, images = [], [f for f in table.inputs if f.kind == "image"]
     if not table.inputs:
@@ -152,23 +152,24 @@ def _used(table: Table, wishes: Wishes) -> tuple[Table, list[str]]:
     keep = {f.name for f in table.inputs} | {table.target}
     table = table.with_(columns={n: c for n, c in table.columns.items() if n in keep})
     for image in images:
-        shape, reason = _picture_shape(table[image.name].values, len(table))
-        table = table.with_column(replace(table[image.name], field=replace(image, shape=shape)))
+        shape, reason = _picture_shape(table[image.name].values, len(table), task)
+        fit = "stretch" if task.whole else "crop"
+        table = table.with_column(replace(table[image.name], field=replace(image, shape=shape, fit=fit)))
         why.append(reason)
     return table, why
 
 
-def _picture_shape(pictures: _pictures.Pictures, rows: int) -> tuple[tuple[int, int, int], str]:
+def _picture_shape(pictures: _pictures.Pictures, rows: int, task: type[Task]) -> tuple[tuple[int, int, int], str]:
     sizes, channels = pictures.sizes(), pictures.channels()
     height, width = (int(v) for v in sizes[0])
     colour = "grey" if channels == 1 else "colour"
     if (sizes == sizes[0]).all() and max(height, width) <= NATIVE:
         return (channels, height, width), f"Pictures keep their {height}x{width} pixels, {colour}."
     typical = float(sorted(sizes.min(1))[len(sizes) // 2])
-    most = 224 if torch.accelerator.is_available() else 64 if rows > 5_000 else 96
+    most = 224 if torch.accelerator.is_available() else task.side or (64 if rows > 5_000 else 96)
     side = next((s for s in SIDES if s <= min(typical, most)), SIDES[-1])
     return (channels, side, side), (
-        f"Pictures are resized and cropped to {side}x{side}, {colour} (half of them have a shorter side of {typical:.0f} or more; "
+        f"Pictures are {'stretched' if task.whole else 'resized and cropped'} to {side}x{side}, {colour} (half of them have a shorter side of {typical:.0f} or more; "
         f"{'an accelerator' if most == 224 else 'a processor'} and {rows:,} rows allow {most})."
     )
 
@@ -271,7 +272,7 @@ def _option_reasons(task: str, options: dict[str, Any], target: Field) -> list[s
     return []
 
 
-def _recipe(table: Table, wish: Recipe, given: str, passes: float) -> tuple[Recipe, list[str]]:
+def _recipe(table: Table, wish: Recipe, given: str, passes: float, task: type[Task]) -> tuple[Recipe, list[str]]:
     """Fill in what the wish leaves open."""
     rows, why = len(table.rows(TRAIN)), []
     pictures = given != "row"
@@ -286,7 +287,8 @@ def _recipe(table: Table, wish: Recipe, given: str, passes: float) -> tuple[Reci
         batch = int(min(256, max(32, 2 ** round(math.log2(max(2, rows / 16))))))
         filled = {"optimizer": "adamw", "lr": 2e-3, "weight_decay": 0.03, "schedule": "constant", "smoothing": 0.0,
                   "average": 0.02, "clip": 1.0, "patience": 12, "epochs": 100.0}  # fmt: skip
-    filled["batch"] = min(batch, rows)
+    filled |= task.recipe
+    filled["batch"] = min(task.recipe.get("batch", batch), rows)
     filled["minutes"] = None if wish.epochs or wish.steps else wish.minutes or DEFAULT_MINUTES
     if wish.minutes and not wish.epochs:
         filled["epochs"] = 10 * filled["epochs"]  # minutes were asked for: longer than the usual pays with pictures
@@ -295,9 +297,15 @@ def _recipe(table: Table, wish: Recipe, given: str, passes: float) -> tuple[Reci
     augment = wish.augment
     if augment == "auto":
         augment, reason = mirror.augmentation(table) if pictures else ("none", "")
+        if "augment" in task.recipe:
+            augment, reason = task.recipe["augment"], f"Augmentation: {task.recipe['augment']}."
         why += [reason] if reason else []
     if {"mixup", "cutmix"} & set(augment.split("+")) and given != "image":
         raise SettingError("mixup and cutmix blend pictures; these rows hold other inputs too, or no picture.")
+    if {"mixup", "cutmix"} & set(augment.split("+")) and task.whole:
+        raise SettingError(
+            "mixup and cutmix blend whole targets; what lies in places of the picture cannot be blended so."
+        )
     filled["augment"] = augment
     given_by_wish = {k: v for k, v in config.to_json(wish).items() if v is not None and v != "auto"}
     return replace(wish, **{**filled, **given_by_wish, "augment": augment}), why

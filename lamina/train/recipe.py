@@ -10,7 +10,7 @@ from lamina.core.errors import SettingError, unknown
 OPTIMIZERS = ("auto", "sgd", "adamw", "muon")
 SCHEDULES = ("auto", "one_cycle", "cosine", "linear", "constant")
 AUGMENTS = ("none", "shift", "flip", "affine")
-ADDED = ("color", "erase", "bands", "mixup", "cutmix")  # to one of these, with a plus: flip+color+cutmix
+ADDED = ("crop", "color", "erase", "bands", "mixup", "cutmix")  # to one of these, with a plus: flip+color+cutmix
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Recipe:
     smoothing: float | None = None
     """label smoothing: share of the target spread over all classes"""
     augment: str = "auto"
-    """random changes of pictures: none, shift, flip (and shift), affine (turn, scale and shift); and, added with a plus, color
+    """random changes of pictures: none, shift, flip (and shift), affine (turn, scale and shift); and, added with a plus, crop color
     erase bands mixup cutmix: flip+color+cutmix"""
     patience: int | None = None
     """stop after so many validations without a better score"""

@@ -136,8 +136,5 @@ class Feed:
             self.batches.ahead(self.order(step + 1)[0])
         if "image" in batch:
             key = (self.recipe.seed, passes.to(self.batches.device), rows.to(self.batches.device))
-            batch["image"] = self.augment(batch["image"], *key)
-            if self.augment.mixes:
-                batch["image"], batch["share"] = self.augment.mix(batch["image"], *key)
-                batch["other"] = batch["target"].flip(0)
+            batch = self.task.change(batch, self.augment, *key)
         return self.task.prepare(batch, training=True)
