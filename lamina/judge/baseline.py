@@ -21,6 +21,9 @@ RIDGES = (1e-3, 1e-1, 1e1)
 
 def constant(task: Task, train: Batches, test: Batches) -> float:
     """The chosen number when every answer is the commonest label, or the mean, of the training rows."""
+    own = task.constant(train, test)
+    if own is not None:
+        return own
     target = train.tensors["target"].cpu()
     if target.dtype == torch.int64:
         answer = F.one_hot(target, task.outputs).double().mean(0)
@@ -34,6 +37,9 @@ def constant(task: Task, train: Batches, test: Batches) -> float:
 
 def all_of(task: Task, train: Batches, validation: Batches, test: Batches) -> dict[str, float]:
     """Name of the baseline -> the number that chooses, on the test rows."""
+    own = task.baselines(train, validation, test)
+    if own is not None:
+        return own
     first = torch.arange(len(train))
     rows = first if len(first) <= MOST_ROWS else first[torch.linspace(0, len(first) - 1, MOST_ROWS).long()]
     x, centre, scale = _standardized(torch.cat([_features(train.get(part)) for part in rows.split(PART)]))

@@ -116,7 +116,7 @@ def _mistakes(task: Task, rows: dict[str, np.ndarray], table: Table, places: np.
     order = np.argsort(-rows["loss"], kind="stable")
     found = []
     for i in order:
-        told = _told(task, rows, int(i))
+        told = task.told(rows, int(i))
         if told["target"] == told["answer"]:
             continue
         place = int(places[i])
@@ -124,16 +124,3 @@ def _mistakes(task: Task, rows: dict[str, np.ndarray], table: Table, places: np.
         if len(found) == MISTAKES:
             break
     return found
-
-
-def _told(task: Task, rows: dict[str, np.ndarray], i: int) -> dict[str, Any]:
-    classes = task.target.classes
-    if "answer" in rows:
-        return {"target": float(rows["target"][i]), "answer": float(rows["answer"][i])}
-    p, target = rows["probabilities"][i], rows["target"][i]
-    if task.target.kind == "labels":
-        return {
-            "target": [c for c, t in zip(classes, target, strict=True) if t],
-            "answer": [c for c, q in zip(classes, p, strict=True) if q >= 0.5],
-        }
-    return {"target": classes[int(target)], "answer": classes[int(p.argmax())], "probability": round(float(p.max()), 4)}

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lamina.core.answers import told
 from lamina.core.errors import SettingError
 from lamina.data._augment import Augment
+from lamina.data._batches import Batches
 from lamina.data._table import Field, Table
 
 Batch = dict[str, Tensor]
@@ -102,6 +103,31 @@ class Task:
 
     def loss_at_start(self) -> float | None:
         """Loss of a net that knows nothing (ln(classes)); None when there is no such rule."""
+        return None
+
+    def told(self, rows: dict[str, np.ndarray], i: int) -> dict[str, Any]:
+        """What is said of row i of the statistics: its "target" and "answer" as plain values; where equal, it is no mistake."""
+        classes = self.target.classes
+        if "answer" in rows:
+            return {"target": float(rows["target"][i]), "answer": float(rows["answer"][i])}
+        p, target = rows["probabilities"][i], rows["target"][i]
+        if self.target.kind == "labels":
+            return {
+                "target": [c for c, t in zip(classes, target, strict=True) if t],
+                "answer": [c for c, q in zip(classes, p, strict=True) if q >= 0.5],
+            }
+        return {
+            "target": classes[int(target)],
+            "answer": classes[int(p.argmax())],
+            "probability": round(float(p.max()), 4),
+        }
+
+    def constant(self, train: Batches, test: Batches) -> float | None:
+        """`better` on test rows of the best answer that looks at no input; None: that of judge.baseline fits the task."""
+        return None
+
+    def baselines(self, train: Batches, validation: Batches, test: Batches) -> dict[str, float] | None:
+        """Name -> `better` on the test rows of simple answers; None: those of judge.baseline fit the task."""
         return None
 
 
