@@ -78,6 +78,18 @@ class Augment:
             image = self._bands(image, draw)
         return image
 
+    def alongside(self, target: Tensor, seed: int, passes: Tensor, rows: Tensor, *, smooth: bool = False) -> Tensor:
+        """target (B, [C,] H, W) of the pictures' size, moved as they are by the same keys; colours stay, nothing is blanked.
+
+        smooth: values between may be made where pictures are sampled (float32); else each pixel keeps a value that was there.
+        """
+        x = target if target.dim() == 4 else target[:, None]
+        if self.rotate or self.scale or self.crop:
+            x = self._affine(x, self.source(x.shape[2], x.shape[3], seed, passes, rows), smooth)
+        elif self.flip or self.shift:
+            x = self._shift(x, uniform(seed, passes, rows, DRAWS))
+        return (x if smooth else x.to(target.dtype)).view(target.shape)
+
     def mix(self, image: Tensor, seed: int, passes: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """image (B, C, H, W) -> float32 image with parts of the batch's pictures in opposite order, and (B,) the share kept."""
         draw = uniform(seed, passes, rows, DRAWS + MIXES)[:, DRAWS:]
@@ -139,8 +151,8 @@ class Augment:
             matrix[:, :, 2] += (2 * window[:, 2:4] - 1) * (1 - share)
         return matrix
 
-    def _affine(self, image: Tensor, source: Tensor) -> Tensor:
-        """Mirror, shift, turn, scale and crop by one bilinear sampling; beyond the border its last pixel is repeated.
+    def _affine(self, image: Tensor, source: Tensor, smooth: bool = True) -> Tensor:
+        """Mirror, shift, turn, scale and crop by one sampling, bilinear or of the nearest pixel; beyond the border its last pixel is repeated.
 
         The grid is summed here: torch's affine_grid takes four times the sampling itself.
         """
@@ -150,7 +162,8 @@ class Augment:
             along, down, there = (source[:, i, k, None] for k in range(3))
             torch.add((along * x)[:, None, :], (there + down * y)[:, :, None], out=grid[:, i])
         sample = torch.nn.functional.grid_sample
-        return sample(image.float(), grid.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
+        mode = "bilinear" if smooth else "nearest"
+        return sample(image.float(), grid.permute(0, 2, 3, 1), mode, padding_mode="border", align_corners=False)
 
     def _color(self, image: Tensor, draw: Tensor) -> Tensor:
         """Saturation about the grey of a pixel, contrast about the picture's mean, then brightness."""

@@ -22,6 +22,7 @@ from lamina.data._table import Field, Table
 
 DATE_NUMBERS = 6  # day, and sine and cosine of the year's, and of the week's; hour of the day
 DAY = 86_400.0
+DENSE = ("mask", "picture")  # kinds of target that hold a value per pixel
 SHARE = 0.4  # of the memory of machine or device that pictures may take
 
 
@@ -49,7 +50,8 @@ class Batches:
 
     image (rows, channels, height, width) uint8, numbers (rows, number_count) float32 with NaN = missing,
     categories (rows, columns) int64 with -1 = missing, target: int64 codes, uint8 (rows, classes), float64 values, or boxes:
-    float32 (rows, most, 5), class -1 where a row has fewer, and size (rows, 2) int64, height and width of the pictures.
+    float32 (rows, most, 5), class -1 where a row has fewer, and size (rows, 2) int64, height and width of the pictures; of a
+    mask uint8 codes (rows, height, width), 255 = none; of a picture uint8 or float32 (rows, channels, height, width).
     `resident`: pictures lie in memory on the device (True), are streamed (False), or as they fit (None). Raises SettingError
     when pictures shall be streamed that are not in a store.
     """
@@ -66,14 +68,15 @@ class Batches:
         columns = table.conform([*inputs, *([target] if target else [])])
         self.device, self.length = device, len(table)
         self.tensors: dict[str, Tensor] = {}
-        """what is resident: all of it, or all but the image"""
-        self.stream: Stream | None = None
+        """what is resident: all of it, or all but what is streamed"""
+        self.streams: dict[str, Stream] = {}
+        self._packs: dict[str, np.ndarray] = {}
         numbers, categories = [], []
         for field in inputs:
             values = columns[field.name].values
             if field.kind == "image":
                 packed = values.pack(field.shape, cache, field.fit) if isinstance(values, Pictures) else values
-                self._take_pictures(packed, resident)
+                self._take_pictures("image", packed, resident)
             elif field.kind == "number":
                 numbers.append(values[:, None])
             elif field.kind == "date":
@@ -89,22 +92,35 @@ class Batches:
             pictures = [v for v in (columns[f.name].values for f in inputs) if isinstance(v, Pictures)]
             if pictures:
                 self.tensors["size"] = torch.from_numpy(pictures[0].sizes().astype(np.int64)).to(device)
+        elif target and target.kind in DENSE:
+            packed = columns[target.name].values.pack(target.shape, cache, target.fit)
+            self._take_pictures("target", packed[:, 0] if target.kind == "mask" else packed, resident)
         elif target:
             self.tensors["target"] = torch.from_numpy(np.ascontiguousarray(columns[target.name].values)).to(device)
 
-    def _take_pictures(self, packed: np.ndarray, resident: bool | None) -> None:
+    def _take_pictures(self, name: str, packed: np.ndarray, resident: bool | None) -> None:
         is_packed = isinstance(packed, np.memmap)
         if resident is False and not is_packed:
             raise SettingError("resident=False needs pictures in a store; name a cache folder.")
         if resident is None:
-            resident = not is_packed or packed.nbytes <= SHARE * _memory(self.device)
-        if resident:
-            self.tensors["image"] = _tensor(packed).to(self.device)
+            room = SHARE * _memory(self.device) - sum(p.nbytes for p in self._packs.values())
+            resident = not is_packed or packed.nbytes <= room
+        same = next((n for n, p in self._packs.items() if is_packed and _is_same(p, packed)), None)
+        self._packs[name] = packed
+        if resident and same:  # a picture that is its own target lies in memory once
+            self.tensors[name] = self.tensors[same]
+        elif resident:
+            self.tensors[name] = _tensor(packed).to(self.device)
         else:
-            self.stream = Stream(packed, pinned=self.device.type == "cuda")
+            self.streams[name] = Stream(packed.view(np.uint8), pinned=self.device.type == "cuda")
 
     def __len__(self) -> int:
         return self.length
+
+    @property
+    def stream(self) -> Stream | None:
+        """The pictures where they are streamed."""
+        return self.streams.get("image")
 
     @property
     def image_shape(self) -> tuple[int, ...] | None:
@@ -115,38 +131,41 @@ class Batches:
 
     def note(self, batch: int) -> str:
         """What is said when pictures are streamed in batches of so many rows; "" when they are resident."""
-        if not self.stream:
+        if not self.streams:
             return ""
-        whole, held = self.stream.packed.nbytes / 1e6, self.stream.bound(batch) / 1e6
+        whole = sum(s.packed.nbytes for s in self.streams.values()) / 1e6
+        held = sum(s.bound(batch) for s in self.streams.values()) / 1e6
         return f"Pictures stay in the store ({whole:,.0f} MB) and are read ahead: at most {held:,.0f} MB are in memory."
 
     def get(self, rows: Tensor) -> dict[str, Tensor]:
         """The batch of these rows (int64 positions on any device)."""
         places = rows.to(self.device)
         batch = {name: tensor.index_select(0, places) for name, tensor in self.tensors.items()}
-        if self.stream:
-            batch["image"] = self.stream.get(rows.cpu().numpy()).to(self.device, non_blocking=True)
-        return batch
+        return {**batch, **self._streamed(rows.cpu().numpy())} if self.streams else batch
+
+    def _streamed(self, rows: np.ndarray) -> dict[str, Tensor]:
+        found = {name: stream.get(rows).to(self.device, non_blocking=True) for name, stream in self.streams.items()}
+        return {n: t.view(torch.float32) if self._packs[n].dtype == np.float32 else t for n, t in found.items()}
 
     def ahead(self, rows: Tensor) -> None:
         """Say which rows `get` is asked for next: when pictures are streamed, their reading begins."""
-        if self.stream:
-            self.stream.ahead(rows.cpu().numpy())
+        for stream in self.streams.values():
+            stream.ahead(rows.cpu().numpy())
 
     def first(self, rows: int) -> Batches:
         """The first rows, sharing memory."""
         few = copy.copy(self)
-        few.tensors, few.length, few.stream = self.slice(0, rows), rows, None
+        few.tensors, few.length, few.streams = self.slice(0, rows), rows, {}
         return few
 
     def slice(self, start: int, stop: int) -> dict[str, Tensor]:
         """Rows start..stop in order, without a copy; streamed pictures are read, those of the next slice ahead."""
         batch = {name: tensor[start:stop] for name, tensor in self.tensors.items()}
-        if self.stream:
+        if self.streams:
             stop, following = min(stop, self.length), min(2 * stop - start, self.length)
-            batch["image"] = self.stream.get(np.arange(start, stop)).to(self.device, non_blocking=True)
+            batch |= self._streamed(np.arange(start, stop))
             if following > stop:
-                self.stream.ahead(np.arange(stop, following))
+                self.ahead(torch.arange(stop, following))
         return batch
 
 
@@ -164,6 +183,12 @@ def padded(boxes: np.ndarray) -> np.ndarray:
 def _memory(device: torch.device) -> int:
     """Bytes of the device's own memory that are free, or of the machine's."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory() or 1 << 62
+
+
+def _is_same(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two arrays are maps of the same whole file."""
+    names = [getattr(a, "filename", None) for a in (one, other)]
+    return names[0] is not None and names[0] == names[1] and one.shape == other.shape and one.dtype == other.dtype
 
 
 def _tensor(array: np.ndarray) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lamina.core.errors import DataError
-from lamina.data import _index, _store
+from lamina.data import _decode, _index, _store
 from lamina.data._decode import as_bytes, decode, header, over_white
 from lamina.data._threads import in_threads
 
@@ -80,6 +80,12 @@ class Pictures:
     def open(self, row: int, side: int | None = None) -> np.ndarray:
         """uint8 (height, width, 1|3) of a row in full size; `side` as in decode. Raises DataError."""
         return self.array[row] if self.array is not None else decode(Path(self.paths[row]), side)
+
+    def framed(self, row: int, shape: tuple[int, ...], fit: str) -> np.ndarray:
+        """uint8 (channels, height, width) of a row in a frame of this shape; `fit` as in pack. Raises DataError."""
+        channels, height, width = shape
+        fitted = {"crop": _decode.fit, "stretch": _decode.stretch}[fit]
+        return fitted(self.open(row, max(height, width)), height, width, channels).transpose(2, 0, 1)
 
     def hashes(self, index: _index.Index | None = None) -> np.ndarray:
         """sha256 per row: equal for bit-equal pictures (arrays) or files. Raises DataError.

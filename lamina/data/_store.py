@@ -36,7 +36,6 @@ from filelock import FileLock
 
 from lamina.core.device import cores
 from lamina.core.errors import DataError
-from lamina.data import _decode
 from lamina.data._decode import versions
 from lamina.data._index import Index
 from lamina.data._threads import ahead, in_threads
@@ -110,13 +109,10 @@ def sound(path: Path, shape: tuple[int, ...], index: Index) -> bool:
 
 def _filler(pictures: Pictures, shape: tuple[int, ...], fit: str) -> Callable[[int, np.ndarray], None]:
     """A function that packs the rows from `start` on into an array (rows, channels, height, width)."""
-    channels, height, width = shape
-    fitted = {"crop": _decode.fit, "stretch": _decode.stretch}[fit]
 
     def fill(start: int, packed: np.ndarray) -> None:
         for i in range(len(packed)):
-            pixels = pictures.open(start + i, max(height, width))
-            packed[i] = fitted(pixels, height, width, channels).transpose(2, 0, 1)
+            packed[i] = pictures.framed(start + i, shape, fit)
 
     return fill
 

@@ -11,6 +11,9 @@ label       int64 (rows,) position in field.classes                     -1
 labels      uint8 (rows, classes), 1 where the label holds              never: an empty list is no label
 boxes       object (rows,) of float32 (n, 5): x0 y0 x1 y1 as shares in  None; (0, 5) is a picture without objects
             [0, 1] of the picture (after EXIF rotation), position in field.classes
+mask        Masks (rows): a class per pixel, position in field.classes; never: 255 is a pixel of no known class
+            uint8 once packed
+picture     Pictures (rows), or Floats (depth): a picture as target     never
 text        object (rows,) of str                                       ""
 identifier  object (rows,) of str; kept for naming rows, never learned  ""
 """
@@ -30,6 +33,7 @@ from lamina.data._pictures import Pictures
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 SPLITS = ("train", "validation", "test")
+IGNORE = 255  # the code of a pixel of no known class
 INPUT_KINDS = ("image", "number", "label", "date")
 
 
@@ -42,9 +46,9 @@ class Field:
     classes: tuple[str, ...] = ()
     """names of a label or labels column, in the order of their codes"""
     shape: tuple[int, ...] = ()
-    """image: (channels, height, width) in which the net sees it; () until chosen"""
+    """image, mask, picture: (channels, height, width) in which the net sees it; () until chosen"""
     fit: str = "crop"
-    """image: how it comes to that shape: crop (cover the frame, cut what is beyond) or stretch (all of it, each side by itself)"""
+    """how it comes to that shape: crop (cover the frame, cut what is beyond) or stretch (all of it, each side by itself)"""
 
 
 @dataclass(frozen=True)
@@ -206,6 +210,11 @@ def _recode(column: Column, wanted: Field, source: str) -> Column:
             if name in position:
                 values[:, i] = column.values[:, position[name]]
         return Column(wanted, values)
+    if found.kind == "mask" and found.classes != wanted.classes:
+        code = {name: i for i, name in enumerate(wanted.classes)}
+        codes = np.full(256, IGNORE, np.uint8)
+        codes[: len(found.classes)] = [code.get(name, IGNORE) for name in found.classes]
+        return Column(wanted, column.values.recoded(codes))
     if found.kind == "boxes" and found.classes != wanted.classes:
         return Column(wanted, _recoded_boxes(column, wanted))
     return Column(wanted, column.values)

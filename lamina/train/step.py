@@ -132,7 +132,7 @@ class Feed:
     def __call__(self, step: int) -> Batch:
         rows, passes = self.order(step)
         batch = self.batches.get(rows)
-        if self.batches.stream:
+        if self.batches.streams:
             self.batches.ahead(self.order(step + 1)[0])
         if "image" in batch:
             key = (self.recipe.seed, passes.to(self.batches.device), rows.to(self.batches.device))
