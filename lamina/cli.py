@@ -93,6 +93,8 @@ def parser() -> Parser:
         "list", help="nets, tasks, recipes, data sources, explanations, exports or runs", allow_abbrev=False
     )
     sub.add_argument("what", metavar="|".join(ROOMS))
+    sub = commands.add_parser("fetch", help="bring real data that recipes and made sources need", allow_abbrev=False)
+    sub.add_argument("name", metavar="NAME", help="a source such as stamps, or one of its packages")
     commands.add_parser(
         "doctor", help="versions, cores, memory, accelerator; what is missing and how to get it", allow_abbrev=False
     )
@@ -309,6 +311,14 @@ def _ship(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
     return 0
 
 
+def _fetch(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
+    from lamina.data import _assets
+
+    for path in _assets.fetch(options.name, print):
+        print(path)
+    return 0
+
+
 def _report(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
     from lamina.core.run import Run
 
@@ -365,6 +375,7 @@ COMMANDS = {
     "explain": _explain,
     "dream": _explain,
     "ship": _ship,
+    "fetch": _fetch,
     "report": _report,
     "list": _list,
     "doctor": _doctor,

@@ -40,14 +40,70 @@ class Number:
         return f"{self.value:,.6g}"
 
 
+@dataclass(frozen=True)
+class Box:
+    """A rectangle around an object: sides as shares in [0, 1] of the picture, name of the class, score in [0, 1]."""
+
+    name: str
+    score: float
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def to_json(self) -> dict[str, Any]:
+        sides = {side: round(getattr(self, side), 5) for side in ("left", "top", "right", "bottom")}
+        return {"class": self.name, "score": round(self.score, 4), **sides}
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """The objects in a picture, the surest first."""
+
+    boxes: tuple[Box, ...]
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The classes of the boxes."""
+        return tuple(box.name for box in self.boxes)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"answer": list(self.chosen), "boxes": [box.to_json() for box in self.boxes]}
+
+    def __str__(self) -> str:
+        return (
+            "; ".join(
+                f"{b.name} {100 * b.score:.0f} % at {100 * b.left:.0f},{100 * b.top:.0f} to {100 * b.right:.0f},{100 * b.bottom:.0f} %"
+                for b in self.boxes
+            )
+            or "nothing"
+        )
+
+    def draw(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 (height, width, 1|3) -> (height, width, 3) with the boxes and their names drawn on it."""
+        from lamina.core.drawing import rectangles
+
+        sides = [(b.left, b.top, b.right, b.bottom) for b in self.boxes]
+        return rectangles(pixels, sides, [f"{b.name} {100 * b.score:.0f}" for b in self.boxes], self.chosen)
+
+
 def told(output: dict[str, np.ndarray], classes: Sequence[str], threshold: float | None = None) -> list[Any]:
     """One answer per row of what a net gave: "probabilities" (rows, classes), or "answer" (rows,) in units of the target.
 
-    threshold: every label from this probability on is chosen, instead of the most probable one.
+    Or "boxes" (rows, most, 6): x0 y0 x1 y1 as shares of the picture, score, class; a score of 0 is no box.
+    threshold: every label or box from this probability on is chosen, instead of the most probable label.
     """
+    if "boxes" in output:
+        return [boxes_of(row, classes, threshold or 0.0) for row in output["boxes"]]
     if "answer" in output:
         return [Number(value) for value in output["answer"].tolist()]
     return [_labels(row, classes, threshold) for row in output["probabilities"]]
+
+
+def boxes_of(row: np.ndarray, classes: Sequence[str], threshold: float) -> Boxes:
+    """Boxes (most, 6) of one row, those from a score of `threshold` on, the surest first."""
+    chosen = sorted((b for b in row.tolist() if b[4] > 0 and b[4] >= threshold), key=lambda b: -b[4])
+    return Boxes(tuple(Box(classes[int(c)], score, *sides) for *sides, score, c in chosen))
 
 
 def _labels(probabilities: np.ndarray, classes: Sequence[str], threshold: float | None) -> Labels:

