@@ -505,8 +505,8 @@ def test_large_jpegs_are_decoded_small(tmp_path, monkeypatch):
     big = Image.fromarray(RGB).resize((1_600, 1_200), Image.Resampling.BICUBIC)
     big.save(tmp_path / "a.jpg", quality=95)
     seen = []
-    original = _store.fit
-    monkeypatch.setattr(_store, "fit", lambda pixels, *frame: seen.append(pixels.shape) or original(pixels, *frame))
+    original = _decode.fit
+    monkeypatch.setattr(_decode, "fit", lambda pixels, *frame: seen.append(pixels.shape) or original(pixels, *frame))
     packed = Pictures.of_files([tmp_path / "a.jpg"]).pack((3, 64, 64))
     assert seen == [(150, 200, 3)]
     assert np.abs(packed[0].transpose(1, 2, 0).astype(int) - covering(big, 64, 64, "RGB")).mean() < 2
