@@ -130,6 +130,8 @@ def _restore(value: Any, setting: Setting) -> Any:
         if not isinstance(value, list | tuple):
             raise SettingError(f"{setting.name} must be a list, not {value!r}.")
         return _tuples(value)
+    if dataclasses.is_dataclass(wanted) and isinstance(value, dict):
+        return from_json(wanted, value)  # type: ignore[arg-type]
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(wanted, type) and (not isinstance(value, wanted) or (wanted is int and isinstance(value, bool))):

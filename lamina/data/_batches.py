@@ -16,7 +16,9 @@ from torch import Tensor
 
 from lamina.core.device import memory
 from lamina.core.errors import SettingError
+from lamina.data import _ragged
 from lamina.data._pictures import Pictures
+from lamina.data._sequences import Sequences
 from lamina.data._stream import Stream
 from lamina.data._table import Field, Table
 
@@ -49,7 +51,8 @@ class Batches:
     """Rows of a table as tensors, by what nets take.
 
     image (rows, channels, height, width) uint8, numbers (rows, number_count) float32 with NaN = missing,
-    categories (rows, columns) int64 with -1 = missing, target: int64 codes, uint8 (rows, classes), float64 values, or boxes:
+    categories (rows, columns) int64 with -1 = missing, tokens (rows, longest of the batch) int64 and mask (the same) bool: the
+    text columns one behind the other, as _ragged.py lays them out; target: int64 codes, uint8 (rows, classes), float64 values, or boxes:
     float32 (rows, most, 5), class -1 where a row has fewer, and size (rows, 2) int64, height and width of the pictures; of a
     mask uint8 codes (rows, height, width), 255 = none; of a picture uint8 or float32 (rows, channels, height, width).
     `resident`: pictures lie in memory on the device (True), are streamed (False), or as they fit (None). Raises SettingError
@@ -71,6 +74,8 @@ class Batches:
         """what is resident: all of it, or all but what is streamed"""
         self.streams: dict[str, Stream] = {}
         self._packs: dict[str, np.ndarray] = {}
+        self.texts = _texts(columns, inputs, device, cache)
+        """tokens of the text columns, when there are any"""
         numbers, categories = [], []
         for field in inputs:
             values = columns[field.name].values
@@ -141,11 +146,17 @@ class Batches:
         """The batch of these rows (int64 positions on any device)."""
         places = rows.to(self.device)
         batch = {name: tensor.index_select(0, places) for name, tensor in self.tensors.items()}
+        if self.texts is not None:
+            batch["tokens"], batch["mask"] = self.texts.get(rows)
         return {**batch, **self._streamed(rows.cpu().numpy())} if self.streams else batch
 
     def _streamed(self, rows: np.ndarray) -> dict[str, Tensor]:
         found = {name: stream.get(rows).to(self.device, non_blocking=True) for name, stream in self.streams.items()}
         return {n: t.view(torch.float32) if self._packs[n].dtype == np.float32 else t for n, t in found.items()}
+
+    def parts(self, size: int) -> list[Tensor] | None:
+        """Texts: all rows in parts of like length, at most `size` rows each; None where the order is as good as any."""
+        return None if self.texts is None else [p for part in self.texts.parts() for p in part.split(size)]
 
     def ahead(self, rows: Tensor) -> None:
         """Say which rows `get` is asked for next: when pictures are streamed, their reading begins."""
@@ -155,12 +166,18 @@ class Batches:
     def first(self, rows: int) -> Batches:
         """The first rows, sharing memory."""
         few = copy.copy(self)
-        few.tensors, few.length, few.streams = self.slice(0, rows), rows, {}
+        few.texts = None if self.texts is None else self.texts.first(rows)
+        few.tensors = {
+            k: v for k, v in self.slice(0, rows).items() if self.texts is None or k not in ("tokens", "mask")
+        }
+        few.length, few.streams = rows, {}
         return few
 
     def slice(self, start: int, stop: int) -> dict[str, Tensor]:
         """Rows start..stop in order, without a copy; streamed pictures are read, those of the next slice ahead."""
         batch = {name: tensor[start:stop] for name, tensor in self.tensors.items()}
+        if self.texts is not None:
+            batch["tokens"], batch["mask"] = self.texts.get(torch.arange(start, min(stop, self.length)))
         if self.streams:
             stop, following = min(stop, self.length), min(2 * stop - start, self.length)
             batch |= self._streamed(np.arange(start, stop))
@@ -178,6 +195,17 @@ def padded(boxes: np.ndarray) -> np.ndarray:
         if own is not None:
             values[i, : len(own)] = own
     return values
+
+
+def _texts(columns: Table, inputs: Sequence[Field], device: torch.device, cache: Path | None) -> Sequences | None:
+    """The text columns of the inputs, whose fields must hold the same tokens."""
+    fields = [f for f in inputs if f.kind == "text"]
+    if not fields:
+        return None
+    tokens = fields[0].tokens
+    assert tokens is not None and all(f.tokens == tokens for f in fields), "tokens are chosen with the plan"
+    values = [columns[f.name].values for f in fields]
+    return Sequences(_ragged.pack(values, tokens, [f.shape[0] for f in fields], cache), device)
 
 
 def _memory(device: torch.device) -> int:

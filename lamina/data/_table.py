@@ -30,6 +30,7 @@ import numpy as np
 
 from lamina.core.errors import DataError, unknown
 from lamina.data._pictures import Pictures
+from lamina.data._tokens import Tokens
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 SPLITS = ("train", "validation", "test")
@@ -46,9 +47,12 @@ class Field:
     classes: tuple[str, ...] = ()
     """names of a label or labels column, in the order of their codes"""
     shape: tuple[int, ...] = ()
-    """image, mask, picture: (channels, height, width) in which the net sees it; () until chosen"""
+    """image, mask, picture: (channels, height, width) in which the net sees it; text: (tokens,), the most that
+    are read; () until chosen"""
     fit: str = "crop"
     """how it comes to that shape: crop (cover the frame, cut what is beyond) or stretch (all of it, each side by itself)"""
+    tokens: Tokens | None = None
+    """text: what it is cut into; None until chosen"""
 
 
 @dataclass(frozen=True)
@@ -165,10 +169,13 @@ class Table:
     def conform(self, fields: Sequence[Field]) -> Table:
         """Code the columns as `fields` (saved with a net) say: same classes, same order, same picture shape.
 
-        A category that training never saw becomes missing (-1). Raises DataError naming the missing column.
+        A category that training never saw becomes missing (-1), a column of texts that is not there empty, where another one
+        is. Raises DataError naming the missing column.
         """
-        columns = dict(self.columns)
+        columns, names = dict(self.columns), {f.name for f in fields if f.kind == "text"}
         for wanted in fields:
+            if wanted.name not in columns and wanted.name in names and names & self.columns.keys():
+                columns[wanted.name] = Column(wanted, np.full(len(self), "", object))
             if wanted.name not in columns:
                 raise unknown(f"column in {self.source} that the net needs:", wanted.name, columns)
             columns[wanted.name] = _recode(columns[wanted.name], wanted, self.source)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lamina.data._asked import tables
 from lamina.data._batches import Batches
@@ -31,24 +31,37 @@ def statistics(task: Task, net: nn.Module, batches: Batches) -> dict[str, np.nda
     """task.score of all rows in order, as arrays of one entry per row. The net is left in the mode it was in."""
     training = net.training
     net.eval()
-    parts = [{k: v.cpu().numpy() for k, v in task.score(net, b).items()} for b in _prepared(task, batches)]
+    found = _stacked(batches, (task.score(net, batch) for batch in _prepared(task, batches)))
     net.train(training)
-    return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]} if parts else {}
+    return found
 
 
 @torch.no_grad()
 def answers(task: Task, net: nn.Module, batches: Batches) -> list[Any]:
     """task.answer of all rows in order, by the net in its answering mode."""
     net.eval()
-    return [answer for batch in _prepared(task, batches) for answer in task.answer(net, batch)]
+    found = [answer for batch in _prepared(task, batches) for answer in task.answer(net, batch)]
+    back = _back(batches)
+    return found if back is None else [found[place] for place in back]
 
 
 @torch.no_grad()
 def outputs(task: Task, net: nn.Module, batches: Batches) -> dict[str, np.ndarray]:
     """task.output of all rows in order, as arrays of one entry per row, by the net in its answering mode."""
     net.eval()
-    parts = [{k: v.cpu().numpy() for k, v in task.output(net, b).items()} for b in _prepared(task, batches)]
-    return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]} if parts else {}
+    return _stacked(batches, (task.output(net, batch) for batch in _prepared(task, batches)))
+
+
+def _stacked(batches: Batches, given: Iterator[dict[str, Tensor]]) -> dict[str, np.ndarray]:
+    parts, back = [{k: v.cpu().numpy() for k, v in part.items()} for part in given], _back(batches)
+    found = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]} if parts else {}
+    return found if back is None else {k: v[back] for k, v in found.items()}
+
+
+def _back(batches: Batches) -> np.ndarray | None:
+    """Where each row came among those that _prepared gave; None when they came in order."""
+    parts = batches.parts(batch_rows(batches))
+    return None if parts is None else np.argsort(np.concatenate([p.numpy() for p in parts]), kind="stable")
 
 
 def asked(task: Task, net: nn.Module, inputs: Sequence[Field], *sources: Any) -> Asked:
@@ -67,5 +80,7 @@ def asked(task: Task, net: nn.Module, inputs: Sequence[Field], *sources: Any) ->
 
 def _prepared(task: Task, batches: Batches) -> Iterator[Batch]:
     size = batch_rows(batches)
-    for start in range(0, len(batches), size):
+    for rows in batches.parts(size) or []:
+        yield task.prepare(batches.get(rows), training=False)
+    for start in range(0, len(batches) if batches.texts is None else 0, size):
         yield task.prepare(batches.slice(start, start + size), training=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +10,7 @@ from lamina.core.device import seed
 from lamina.core.errors import TrainingError
 from lamina.data._augment import named, uniform
 from lamina.data._batches import Batches
+from lamina.data._sequences import bucketed, window_for
 from lamina.tasks._task import Batch, Task
 from lamina.train.optim import clip, optimizers, rate
 from lamina.train.recipe import Recipe
@@ -95,10 +97,14 @@ class Step:
 
 
 class Order:
-    """Which rows a step sees: passes of shuffled rows end to end, cut into batches of one size; keyed by (seed, pass)."""
+    """Which rows a step sees: passes of shuffled rows end to end, cut into batches of one size; keyed by (seed, pass).
 
-    def __init__(self, rows: int, batch: int, seed: int) -> None:
-        self.rows, self.batch, self.seed = rows, batch, seed
+    `lengths` (rows,) of sequences: batches hold rows of like length.
+    """
+
+    def __init__(self, rows: int, batch: int, seed: int, lengths: np.ndarray | None = None) -> None:
+        self.rows, self.batch, self.seed, self.lengths = rows, batch, seed, lengths
+        self.window = 0 if lengths is None else window_for(lengths, batch)
         self._shuffled: dict[int, Tensor] = {}
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
@@ -117,8 +123,19 @@ class Order:
         if number not in self._shuffled:
             every = torch.arange(self.rows)
             keys = uniform(self.seed, torch.full_like(every, number), every, 2).double()
-            self._shuffled[number] = torch.argsort(keys[:, 0] + keys[:, 1] / (1 << 24), stable=True)
+            order = torch.argsort(keys[:, 0] + keys[:, 1] / (1 << 24), stable=True)
+            self._shuffled[number] = order if self.lengths is None else self._alike(order, number)
         return self._shuffled[number]
+
+    def _alike(self, order: Tensor, number: int) -> Tensor:
+        def shuffled(count: int) -> Tensor:
+            every = torch.arange(count)
+            return torch.argsort(
+                uniform(self.seed, torch.full_like(every, number), every + (1 << 40), 1)[:, 0], stable=True
+            )
+
+        assert self.lengths is not None
+        return bucketed(order, self.lengths, self.batch, -number * self.rows % self.batch, self.window, shuffled)
 
 
 class Feed:
@@ -127,7 +144,8 @@ class Feed:
     def __init__(self, task: Task, batches: Batches, recipe: Recipe) -> None:
         self.task, self.batches, self.recipe = task, batches, recipe
         self.augment = named(recipe.augment)
-        self.order = Order(len(batches), recipe.batch or 2, recipe.seed)
+        lengths = None if batches.texts is None else batches.texts.lengths
+        self.order = Order(len(batches), recipe.batch or 2, recipe.seed, lengths)
 
     def __call__(self, step: int) -> Batch:
         rows, passes = self.order(step)
