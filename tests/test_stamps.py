@@ -58,6 +58,7 @@ def test_boxes_are_those_of_the_visible_pixels(assets):
             assert np.allclose(box[:4], wanted, atol=1e-6)
             assert set(mask[instances == i]) == {int(box[4]) + 1}
             seen += 1
+        assert np.array_equal(table["mask"].values.open(row)[..., 0], mask)
         assert all(stamps.CLASSES[int(b[4])] in table["sentence"].values[row] for b in boxes)
     assert seen > 30
 

@@ -9,7 +9,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,36 +42,54 @@ def folder(name: str, make: Callable[[Path], None]) -> Path:
     return path
 
 
-def write(aside: Path, draw: Callable[[int], Scene], rows: Iterable[int], **more: np.ndarray) -> None:
-    """Draw the scenes of these rows and write them; `more` goes into truth.npz as it is."""
-    rows = list(rows)
-    masks = [k for k, v in draw(rows[0]).items() if k != "image" and getattr(v, "ndim", 0) == 2 and v.dtype == np.uint8]
-    for kind in ("image", *masks):
-        (aside / kind).mkdir()
+class Writer:
+    """Writes scenes into a folder as they come; all have the same masks, texts and numbers."""
 
-    def one(row: int) -> Scene:
-        scene = draw(row)
-        Image.fromarray(scene["image"]).save(aside / "image" / f"{row:05}.jpg", quality=QUALITY)
-        for kind in masks:
-            Image.fromarray(scene[kind]).save(aside / kind / f"{row:05}.png")
-        return {k: v for k, v in scene.items() if k not in ("image", *masks)}
+    def __init__(self, aside: Path) -> None:
+        self.aside = aside
+        self.rest: list[Scene] = []
 
-    scenes = in_threads(one, rows)
-    boxes = [s.pop("boxes") for s in scenes]
-    truth = {"boxes": np.concatenate(boxes), "counts": np.array([len(b) for b in boxes])}
-    truth |= {name: np.array([s[name] for s in scenes]) for name in scenes[0]}
-    np.savez_compressed(aside / "truth.npz", **truth, **more)  # type: ignore[arg-type]
+    def add(self, draw: Callable[[int], Scene], count: int) -> None:
+        """Draw and write the next scenes, numbered 0 .. count - 1 for `draw`."""
+        first = len(self.rest)
+
+        def one(row: int) -> Scene:
+            scene = draw(row)
+            masks = [k for k, v in scene.items() if getattr(v, "ndim", 0) == 2 and v.dtype == np.uint8]
+            for kind in ("image", *masks):
+                folder = self.aside / kind
+                folder.mkdir(exist_ok=True)
+                name = f"{first + row:05}"
+                if kind == "image":
+                    Image.fromarray(scene[kind]).save(folder / f"{name}.jpg", quality=QUALITY)
+                else:
+                    Image.fromarray(scene[kind]).save(folder / f"{name}.png")
+            return {k: v for k, v in scene.items() if k not in ("image", *masks)}
+
+        self.rest += in_threads(one, range(count))
+
+    def finish(self, **more: np.ndarray) -> None:
+        """Write truth.npz: boxes, what else the scenes hold, and `more` as it is."""
+        boxes = [s.pop("boxes") for s in self.rest]
+        truth = {"boxes": np.concatenate(boxes), "counts": np.array([len(b) for b in boxes])}
+        truth |= {name: np.array([s[name] for s in self.rest]) for name in self.rest[0]}
+        np.savez_compressed(self.aside / "truth.npz", **truth, **more)  # type: ignore[arg-type]
 
 
-def read(path: Path) -> tuple[list[Path], np.ndarray, dict[str, np.ndarray]]:
-    """Pictures' files in the order of rows, boxes as the column holds them, and everything else of truth.npz."""
+def files(path: Path, kind: str, rows: int) -> list[Path]:
+    """The files of a kind, image or a mask's, in the order of rows."""
+    return [path / kind / f"{row:05}.{'jpg' if kind == 'image' else 'png'}" for row in range(rows)]
+
+
+def read(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Boxes as the column holds them, and everything else of truth.npz."""
     with np.load(path / "truth.npz", allow_pickle=False) as file:
         truth = {name: file[name] for name in file.files}
     counts = truth.pop("counts")
     parts = np.split(truth.pop("boxes").astype(np.float32), np.cumsum(counts)[:-1])
     boxes = np.empty(len(counts), object)
     boxes[:] = parts
-    return [path / "image" / f"{row:05}.jpg" for row in range(len(counts))], boxes, truth
+    return boxes, truth
 
 
 def bounds(mask: np.ndarray) -> tuple[float, float, float, float] | None:

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from lamina.data import _assets, _made
+from lamina.data._dense import Masks
 from lamina.data._pictures import Pictures
 from lamina.data._table import Column, Field, Reading, Table
 
@@ -55,21 +56,23 @@ def claims(source: Any) -> bool:
 
 
 def read(source: Any, reading: Reading) -> Table:
-    """Columns image, boxes (the target) and sentence; fixed split. Raises DataError that says how to bring what is missing."""
+    """Columns image, boxes (the target), mask and sentence; fixed split. Raises DataError that says how to bring what is missing."""
     _assets.folder(STAMPS[0])
     path = _made.folder(f"stamps-{VERSION}-{SEED}", _make)
-    files, boxes, truth = _made.read(path)
+    boxes, truth = _made.read(path)
+    pictures, masks = (_made.files(path, kind, len(boxes)) for kind in ("image", "mask"))
     columns = {
-        "image": Column(Field("image", "image"), Pictures.of_files(files)),
+        "image": Column(Field("image", "image"), Pictures.of_files(pictures)),
         "boxes": Column(Field("boxes", "boxes", CLASSES), boxes),
+        "mask": Column(Field("mask", "mask", ("ground", *CLASSES)), Masks.of_files(masks)),
         "sentence": Column(Field("sentence", "text"), truth["sentence"].astype(object)),
     }
     licence = "; ".join(_assets.ASSETS[n].licence for n in _assets.NEEDED["stamps"])
-    names = np.array([f"scene {i}" for i in range(len(files))], object)
+    names = np.array([f"scene {i}" for i in range(len(boxes))], object)
     note = f"Cut-out photographs pasted on photographs, made from seed {SEED}; cut-outs and photographs of the splits are disjoint."
     return Table(
         columns, "stamps", "stamps", names, "boxes", truth["split"], "the fixed split of the cut-outs", licence, (note,),
-        tried=len(files),
+        tried=len(boxes),
     )  # fmt: skip
 
 
@@ -103,7 +106,9 @@ def _make(aside: Path) -> None:
     def draw(row: int) -> _made.Scene:
         return scene(np.random.default_rng([SEED, 2, row]), cuts[split[row]], grounds[split[row]])
 
-    _made.write(aside, draw, range(sum(ROWS)), split=split)
+    writer = _made.Writer(aside)
+    writer.add(draw, sum(ROWS))
+    writer.finish(split=split)
 
 
 def _grounds() -> list[list[Image.Image]]:
