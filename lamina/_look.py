@@ -97,6 +97,9 @@ def target_line(table: Table) -> str:
     if column.field.kind == "number":
         low, middle, high = np.quantile(column.values, [0, 0.5, 1])
         return f"{column.field.name}: {low:,.6g} to {high:,.6g}, median {middle:,.6g}"
+    if column.field.kind == "same":
+        same = int((column.values[:, 0] == column.values[:, 1]).sum())
+        return f"{column.field.name}: {same:,} pairs are the same, {len(column.values) - same:,} different"
     held = (
         column.values.sum(0)
         if column.field.kind == "labels"

@@ -64,7 +64,7 @@ class Prepared:
 
 def prepare(table: Table, wishes: Wishes) -> Prepared:
     """Target, split and plan for a table. Raises DataError and SettingError."""
-    split = _target.divided(_target.with_target(table, table.target, wishes.task), wishes.recipe.seed)
+    split = _target.divided(_target.with_target(table, table.target, wishes.task), wishes.recipe.seed, wishes.task)
     plan, used = planning.make(split, wishes)
     return Prepared(used, plan, split)
 
@@ -162,7 +162,8 @@ def _same_table(saved: dict[str, Any], plan: Plan, source: Any) -> Table:
         table = sniff.open(saved["source"], reading, None if Path(saved["source"]).is_absolute() else saved["reader"])
     else:
         table = source if isinstance(source, Table) else sniff.open(source, reading)
-    table = _target.divided(_target.with_target(table, plan.target.name, plan.task), plan.recipe.seed)
+    wanted = saved["reading"].get("target") if plan.target.name not in table.columns else plan.target.name
+    table = _target.divided(_target.with_target(table, wanted or table.target, plan.task), plan.recipe.seed, plan.task)
     if table.fingerprint() != saved["fingerprint"]:
         raise DataError(f"{saved['source']} has changed since the run began; train anew.")
     wanted = {f.name for f in plan.inputs} | {plan.target.name}

@@ -155,6 +155,7 @@ class Display:
 def mistake_line(mistake: dict) -> str:
     """ "cat/7.jpg: is cat, answered dog (93 %)"."""
     sure = f" ({100 * mistake['probability']:.0f} %)" if "probability" in mistake else ""
+    sure = f" ({mistake['said']})" if "said" in mistake else sure
     values = [
         f"{v:,.6g}" if isinstance(v, float) else ", ".join(v) or "none" if isinstance(v, list) else v
         for v in (mistake["target"], mistake["answer"])
@@ -196,7 +197,11 @@ def split_line(prepared: Prepared) -> str:
 
 def question_line(plan) -> str:  # noqa: ANN001
     """What is asked."""
-    target = plan.target
+    from lamina.train.plan import task_class
+
+    target, own = plan.target, task_class(plan.task).question
+    if own:
+        return f"{plan.task}: {own}"
     if target.kind == "number":
         return f"{plan.task}: how much is {target.name}?"
     some = ", ".join(target.classes[:6]) + (", ..." if len(target.classes) > 6 else "")

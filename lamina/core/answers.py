@@ -87,6 +87,25 @@ class Boxes:
         return rectangles(pixels, sides, [f"{b.name} {100 * b.score:.0f}" for b in self.boxes], self.chosen)
 
 
+@dataclass(frozen=True)
+class Same:
+    """Whether two things are the same: their distance, and the one up to which they are called the same."""
+
+    distance: float
+    threshold: float
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """("same",) or ("different",)."""
+        return ("same" if self.distance <= self.threshold else "different",)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"answer": self.chosen[0], "distance": self.distance, "threshold": self.threshold}
+
+    def __str__(self) -> str:
+        return f"{self.chosen[0]}  distance {self.distance:.3f}, same up to {self.threshold:.3f}"
+
+
 def told(output: dict[str, np.ndarray], classes: Sequence[str], threshold: float | None = None) -> list[Any]:
     """One answer per row of what a net gave: "probabilities" (rows, classes), or "answer" (rows,) in units of the target.
 

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lamina.core.errors import DataError
-from lamina.data import sniff
-from lamina.data._table import Field, Reading, Table
+from lamina.data import _pairs, sniff
+from lamina.data._table import Column, Field, Reading, Table
 
 
-def tables(sources: Sequence[Any], fields: Sequence[Field]) -> Iterator[Table]:
-    """A table per source, read as the columns that `fields` name. Raises DataError when one holds nothing."""
+def tables(sources: Sequence[Any], fields: Sequence[Field], inputs: Sequence[Field] = ()) -> Iterator[Table]:
+    """A table per source, read as the columns that `fields` name. Raises DataError when one holds nothing.
+
+    Where the `inputs` are two pictures, loose pictures are taken two by two.
+    """
+    images = [f for f in inputs if f.kind == "image"]
     for source in _gathered(sources):
         table = opened(source, fields)
         if not len(table):
             why = f": {table.bad[0].where}: {table.bad[0].why}" if table.bad else ""
             raise DataError(f"{table.source} holds nothing to ask about{why}.")
-        yield table
+        yield _two_by_two(table, images) if len(images) == 2 else table
 
 
 def opened(source: Any, fields: Sequence[Field]) -> Table:
@@ -28,7 +33,28 @@ def opened(source: Any, fields: Sequence[Field]) -> Table:
     if isinstance(source, Table):
         return source
     kinds = {f.name: f.kind for f in fields}
-    return sniff.open(_frame(source), Reading(kinds=kinds, only=tuple(kinds)))
+    table = sniff.open(_frame(source), Reading(kinds=kinds, only=tuple(kinds)))
+    wanted = next((f for f in fields if f.kind == "same"), None)
+    if wanted and wanted.name not in table.columns and table.target:
+        made = _pairs.every(table, 0)
+        names = [f.name for f in fields if f.kind == "image"]
+        found = [made.columns[n] for n, c in made.columns.items() if c.field.kind == "image"]
+        columns = {n: Column(replace(c.field, name=n), c.values) for n, c in zip(names, found, strict=True)}
+        table = made.with_(columns={**columns, wanted.name: made.columns[_pairs.SAME]}, target=wanted.name)
+    return table
+
+
+def _two_by_two(table: Table, images: list[Field]) -> Table:
+    """The first and second, third and fourth picture ... of a table of one picture column, as rows. Raises DataError."""
+    there = [c for c in table.columns.values() if c.field.kind == "image"]
+    if len(there) != 1 or all(f.name in table.columns for f in images):
+        return table
+    if len(table) % 2:
+        raise DataError(f"{table.source} gives {len(table)} pictures; two are compared at a time.")
+    first, second = np.arange(0, len(table), 2), np.arange(1, len(table), 2)
+    columns = {f.name: Column(f, there[0].values.take(rows)) for f, rows in zip(images, (first, second), strict=True)}
+    names = np.array([f"{table.names[i]} ~ {table.names[i + 1]}" for i in first], object)
+    return table.with_(columns=columns, names=names, target=None, split=None)
 
 
 def _frame(source: Any) -> Any:

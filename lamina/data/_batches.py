@@ -50,7 +50,7 @@ def number_names(fields: Sequence[Field]) -> list[str]:
 class Batches:
     """Rows of a table as tensors, by what nets take.
 
-    image (rows, channels, height, width) uint8, numbers (rows, number_count) float32 with NaN = missing,
+    image (rows, channels, height, width) uint8, "image 2" where a row has two, numbers (rows, number_count) float32 with NaN = missing,
     categories (rows, columns) int64 with -1 = missing, tokens (rows, longest of the batch) int64 and mask (the same) bool: the
     text columns one behind the other, as _ragged.py lays them out; target: int64 codes, uint8 (rows, classes), float64 values, or boxes:
     float32 (rows, most, 5), class -1 where a row has fewer, and size (rows, 2) int64, height and width of the pictures; of a
@@ -77,11 +77,13 @@ class Batches:
         self.texts = _texts(columns, inputs, device, cache)
         """tokens of the text columns, when there are any"""
         numbers, categories = [], []
+        images = [f for f in inputs if f.kind == "image"]
+        first = images[0] if images else None
         for field in inputs:
             values = columns[field.name].values
             if field.kind == "image":
                 packed = values.pack(field.shape, cache, field.fit) if isinstance(values, Pictures) else values
-                self._take_pictures("image", packed, resident)
+                self._take_pictures("image" if field is first else f"image {images.index(field) + 1}", packed, resident)
             elif field.kind == "number":
                 numbers.append(values[:, None])
             elif field.kind == "date":

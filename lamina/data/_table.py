@@ -14,6 +14,8 @@ boxes       object (rows,) of float32 (n, 5): x0 y0 x1 y1 as shares in  None; (0
 mask        Masks (rows): a class per pixel, position in field.classes; never: 255 is a pixel of no known class
             uint8 once packed
 picture     Pictures (rows), or Floats (depth): a picture as target     never
+same        int64 (rows, 2), whom the two pictures of the row show;     -1
+            the same where both codes are equal (_pairs.py)
 text        object (rows,) of str                                       ""
 identifier  object (rows,) of str; kept for naming rows, never learned  ""
 """
@@ -73,6 +75,8 @@ class Column:
             return np.isnan(self.values)
         if self.field.kind == "label":
             return self.values < 0
+        if self.field.kind == "same":
+            return (self.values < 0).any(1)
         if self.field.kind in ("text", "identifier"):
             return self.values == ""
         if self.field.kind == "boxes":

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from lamina.core.errors import DataError
-from lamina.data import _columns
+from lamina.data import _columns, _pairs
 from lamina.data._pictures import Pictures
 from lamina.data._table import SPLITS, TEST, TRAIN, VALIDATION, Table
 
-PLACED = ("boxes",)  # kinds that are brought only to be learned
+PLACED = ("boxes", "same")  # kinds that are brought only to be learned
+PAIRED = "verify"  # the task that compares pictures of classes in pairs
 USUAL = ("target", "label", "class", "y", "outcome", "response")
 BAD_SHARE = 0.1  # of the files or rows; over it training stops
 SMALL = 2_000  # rows; below it a fifth is the test split, from it on a tenth
@@ -43,7 +44,7 @@ def with_target(table: Table, target: str | None, task: str | None = None) -> Ta
         )
     if not known.all():
         table = table.take(known).noted(f"{int((~known).sum())} rows without a {column.field.name} are left out.")
-    return _checked(_typed(table, task))
+    return _checked(_typed(table, task), task)
 
 
 def _guess(table: Table) -> Table:
@@ -80,7 +81,7 @@ def _typed(table: Table, task: str | None) -> Table:
     return table
 
 
-def _checked(table: Table) -> Table:
+def _checked(table: Table, task: str | None) -> Table:
     column = table[table.target or ""]
     field, where = column.field, table.source
     if len(table) == 1:
@@ -90,7 +91,7 @@ def _checked(table: Table) -> Table:
             raise DataError(
                 f"target column '{field.name}' of {where} is always {column.values[0]:g}; there is nothing to learn."
             )
-    elif field.kind == "label":
+    elif field.kind == "label" and task != PAIRED:
         _check_classes(table)
     elif field.kind == "labels" and (np.ptp(column.values, axis=0) == 0).all():
         raise DataError(
@@ -142,12 +143,17 @@ def _check_split_classes(table: Table) -> None:
             )
 
 
-def divided(table: Table, seed: int = 0) -> Table:
+def divided(table: Table, seed: int = 0, task: str | None = None) -> Table:
     """The table with train, validation and test rows: those it brings, the rest drawn by (seed), classes evenly.
+
+    Pairs are divided by whom they show; for the task verify a table of classes becomes one of pairs.
 
     Rows whose pictures are bit-equal stay on the same side. A split that comes with the data is never changed; what it
     lacks is taken from train.
     """
+    kind = table[table.target or ""].field.kind
+    if kind == "same" or (kind == "label" and task == PAIRED):
+        return _pairs.divided(table, seed) if kind == "same" else _pairs.of_classes(table, seed)
     rows = np.arange(len(table))
     split = np.zeros(len(table), np.int8) if table.split is None else table.split.copy()
     has = [bool((split == s).any()) for s in range(3)]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lamina.core.errors import DataError
-from lamina.data import idx, sniff
+from lamina.data import idx, pairs, sniff
 from lamina.data._pictures import SUFFIXES, Pictures, inspect
 from lamina.data._table import SPLITS, TEST, TRAIN, VALIDATION, Bad, Column, Field, Reading, Table
 
@@ -36,7 +36,9 @@ def claims(source: Any) -> bool:
     try:
         if not source.is_dir():
             return source.is_file() and _is_picture(source)
-        return not idx.claims(source) and any(_is_picture(path) for path, _ in _walk(source, source.resolve()))
+        return not (idx.claims(source) or pairs.claims(source)) and any(
+            _is_picture(path) for path, _ in _walk(source, source.resolve())
+        )
     except PermissionError:
         return True  # read says what is wrong
 

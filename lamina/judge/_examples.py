@@ -68,6 +68,7 @@ def _picture(values: Any, row: int) -> str:
 def mistakes(found: Sequence[dict[str, Any]], table: Table, plan: Plan) -> list[dict[str, Any]]:
     """The stored mistakes with what is shown of them: picture or values, target, answer, probability or error."""
     image = image_field(plan)
+    images = [f for f in plan.inputs if f.kind == "image"]
     columns = shown_columns(plan)
     made = []
     for mistake in found[: MISTAKES if image else MOST_ROWS]:
@@ -81,7 +82,8 @@ def mistakes(found: Sequence[dict[str, Any]], table: Table, plan: Plan) -> list[
             "answer": said(answer),
             "sure": f"{100 * sure:.0f} %" if sure is not None and math.isfinite(sure) else "",
             "error": f"{'-' if answer < target else '+'}{shown('', abs(answer - target))}" if number else "",
-            "picture": _picture(table[image.name].values, row) if image and known else "",
+            "pictures": [_picture(table[f.name].values, row) if known else "" for f in images],
+            "said": mistake.get("said", ""),
             "values": [value_shown(table[f.name], row) if known else "-" for f in columns],
         })  # fmt: skip
     return made
@@ -126,6 +128,8 @@ def batch_seen(table: Table, plan: Plan) -> list[dict[str, str]]:
 
 
 def _target(column: Column, row: int) -> str:
+    if column.field.kind == "same":
+        return "same" if column.values[row, 0] == column.values[row, 1] else "different"
     if column.field.kind == "labels":
         return said([c for c, held in zip(column.field.classes, column.values[row], strict=True) if held])
     return value_shown(column, row)

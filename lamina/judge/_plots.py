@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -126,6 +127,32 @@ def curves(name: str, lines: Sequence[Curve], percent: bool = False, zero: bool 
     )
     body = [axes.draw(), *(_line(axes, line) for line in lines), *(_marked(axes, line) for line in lines)]
     return svg(name, Markup("").join(body))
+
+
+def lines(found: dict[str, Any]) -> Markup:
+    """Curves that a task draws (Task.curves): lines in axes of their own, a point marked; shares are drawn from 0 to 1."""
+    made = [
+        Curve(line["name"], line["x"], line["y"], style="one" if i == 0 else "two")
+        for i, line in enumerate(found["lines"])
+    ]
+    if found.get("percent"):
+        axes = Axes((0.0, 1.0), (0.0, 1.0), (found["x"], ""), (True, True), high=300)
+        (x1, y1), (x2, y2) = axes.at(0, 0), axes.at(1, 1)
+        diagonal = Markup(
+            '<line class="two line" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" stroke-dasharray="4 4"/>'
+        )
+        body = [axes.draw(), diagonal.format(x1, y1, x2, y2)]
+    else:
+        x = spread([v for line in made for v in line.x]) or (0.0, 1.0)
+        y = spread([v for line in made for v in line.y], zero=True) or (0.0, 1.0)
+        axes = Axes(x, y, (found["x"], ""), high=300)
+        body = [axes.draw()]
+    body += [_line(axes, line) for line in made]
+    if found.get("mark"):
+        *place, text = found["mark"]
+        body.append(_marked(axes, Curve("", (), (), marked=(place[0], place[1]), mark=str(text))))
+    name = Markup('<text x="{}" y="{}">{}</text>').format(LEFT, TOP, found.get("y", ""))
+    return svg(found["title"], Markup("").join([*body, name]), axes.high)
 
 
 def _line(axes: Axes, line: Curve) -> Markup:

@@ -14,7 +14,8 @@ from lamina.data._table import SPLITS, Table
 from lamina.judge import _examples, _plots, _repeat, _trust
 from lamina.judge._plots import Curve
 from lamina.judge.score import PERCENT, Score, shown
-from lamina.train.plan import Plan, task_of
+from lamina.measures import pairs
+from lamina.train.plan import Plan, task_class, task_of
 
 MOST_NAMED = 20  # things left out that are named
 MOST_CLASSES = 20  # with a bar of their own
@@ -33,6 +34,7 @@ MEANING = {
     "mae": "mean absolute error; lower is better",
     "median_error": "half of the errors are smaller; lower is better",
     "r2": "share of the variance that is explained",
+    **pairs.MEANING,
 }
 
 
@@ -67,6 +69,7 @@ def page(run: Run, config: dict[str, Any], table: Table, plan: Plan) -> str:
         pictures=_examples.image_field(plan) is not None,
         kind=plan.target.kind,
         measures=_measures(score, plan),
+        curves=[(c["title"], _plots.lines(c), c.get("about", "")) for c in score.curves],
         seen=_examples.batch_seen(table, plan),
         settings=_repeat.settings(run, config, plan, about),
     )
@@ -83,7 +86,9 @@ def _short(name: str, most: int = 28) -> str:
 
 
 def _question(plan: Plan) -> str:
-    target = plan.target
+    target, own = plan.target, task_class(plan.task).question
+    if own:
+        return own
     if target.kind == "number":
         return f"How much is {target.name}?"
     names = [_short(c) for c in target.classes]

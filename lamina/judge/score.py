@@ -18,7 +18,8 @@ from lamina.tasks._task import Task
 from lamina.train.evaluate import statistics
 
 MISTAKES = 24  # rows kept for the report
-PERCENT = ("accuracy", "balanced_accuracy", "macro_f1", "micro_f1", "exact", "auc")
+PERCENT = ("accuracy", "balanced_accuracy", "macro_f1", "micro_f1", "exact", "auc",
+           "eer", "pair_accuracy", "false_accepts", "false_rejects", "found_at_1_percent")  # fmt: skip
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,6 +41,8 @@ class Score:
     """the rows with the largest loss that were answered wrongly: row (position in the table), name, target, answer, loss"""
     confusion: list[list[int]] = field(default_factory=list)
     calibration: dict[str, Any] = field(default_factory=dict)
+    curves: list[dict[str, Any]] = field(default_factory=list)
+    """what the task draws beside its numbers (Task.curves)"""
     complete: bool = True
     """False when training was stopped before its time"""
 
@@ -101,6 +104,7 @@ def from_rows(task: Task, rows: dict, table: Table, places: np.ndarray, base: di
         mistakes=_mistakes(task, rows, table, places),
         confusion=labels.confusion(rows).tolist() if single and len(task.target.classes) <= 200 else [],
         calibration=labels.calibration(rows) if single else {},
+        curves=task.curves(rows),
     )
 
 

@@ -132,7 +132,8 @@ def built(content: dict[str, Any], tensors: dict[str, Tensor]) -> Found:
     target = _field(content["target"])
     if not inputs or len({f.name for f in (*inputs, target)}) <= len(inputs):
         raise ShipError("its columns have no names of their own.")
-    if any(f.kind not in INPUT_KINDS for f in inputs) or sum(f.kind == "image" for f in inputs) > 1:
+    pictures = getattr(planning.task_class(content["task"]), "pictures", 1)
+    if any(f.kind not in INPUT_KINDS for f in inputs) or sum(f.kind == "image" for f in inputs) > pictures:
         raise ShipError(f"a net cannot learn from its columns ({', '.join(f.kind for f in inputs)[:80]}).")
     weights = {n.removeprefix("net."): t for n, t in tensors.items() if n.startswith("net.")}
     try:

@@ -18,7 +18,6 @@ import numpy as np
 import safetensors.numpy
 
 from lamina.core import catalog
-from lamina.core.answers import told
 from lamina.core.errors import RunError, ShipError
 from lamina.core.run import Run
 from lamina.data._pictures import Pictures
@@ -50,7 +49,7 @@ class Parcel:
     """of the data"""
     examples: Table
     outputs: dict[str, np.ndarray]
-    """what the net gives for the examples: "probabilities" (rows, classes) or "answer" (rows,)"""
+    """what the net gives for the examples (Task.output): "probabilities" (rows, classes), "answer" (rows,)"""
 
     def about(self) -> dict[str, Any]:
         """Plain values that every form carries: question, inputs, classes, score, source, licence."""
@@ -174,14 +173,14 @@ def compared(parcel: Parcel, outputs: dict[str, np.ndarray]) -> dict[str, Any]:
 
     largest_difference: of probabilities; of numbers as a share of the largest. It is inf where one of the two is NaN.
     """
-    wanted, classes, threshold = parcel.outputs, parcel.plan.target.classes, parcel.task.threshold
+    wanted, told = parcel.outputs, parcel.task.answers_of
     if {k: v.shape for k, v in wanted.items()} != {k: v.shape for k, v in outputs.items()}:
         raise ShipError("the written file answers in another shape; it was not kept.")
-    pairs = zip(told(wanted, classes, threshold), told(outputs, classes, threshold), strict=True)
+    pairs = zip(told(wanted), told(outputs), strict=True)
     differences, equal = [0.0], True
     for name, mine in wanted.items():
         other = outputs[name]
-        scale = max(1e-30, float(np.abs(mine).max(initial=0))) if name == "answer" else 1.0
+        scale = max(1e-30, float(np.abs(mine).max(initial=0))) if name != "probabilities" else 1.0
         apart = np.where(mine == other, 0, np.abs(mine.astype(np.float64) - other)) / scale
         differences.append(float(np.nan_to_num(apart, nan=np.inf).max(initial=0)))
         equal = equal and mine.dtype == other.dtype and bool((mine.view(np.uint8) == other.view(np.uint8)).all())

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamina.core import config
+from lamina.core.answers import told
 from lamina.core.errors import SettingError, ShipError
 from lamina.core.run import replace
 from lamina.data._asked import tables
@@ -103,8 +104,8 @@ class Asked:
         found: list[tuple[str, Any]] = []
         bad: list[tuple[str, str]] = []
         for table in tables(sources, [*self.inputs, self.target]):
-            told = _parcel.told(self.outputs(table), self.classes, self.content["threshold"])
-            found += zip((str(n) for n in table.names), told, strict=True)
+            said = told(self.outputs(table), self.classes, self.content["threshold"])
+            found += zip((str(n) for n in table.names), said, strict=True)
             bad += [(b.where, b.why) for b in table.bad]
         return found, bad
 

@@ -42,6 +42,10 @@ class Task:
     """pixels a side that pictures have on a processor; 0 where the plan shall choose"""
     recipe: ClassVar[dict[str, Any]] = {}
     """fields of Recipe that it wants otherwise than usual with this kind of input"""
+    pictures: ClassVar[int] = 1
+    """picture columns that a row may have"""
+    question: str = ""
+    """what is asked, in words; "" where the target's kind tells"""
 
     def __init__(self, target: Field, options: dict[str, Any]) -> None:
         self.target, self.options = target, options
@@ -89,16 +93,27 @@ class Task:
         """95 % interval of one of these numbers."""
         raise NotImplementedError
 
+    def settle(self, net: nn.Module, rows: dict[str, np.ndarray]) -> None:
+        """After a validation: put into the net (and `rows`) what is chosen by it, such as a threshold."""
+
+    def curves(self, rows: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+        """Curves for the report, plain values: title, x, y, percent, lines of {name, x, y}, mark (x, y, text), about."""
+        return []
+
     threshold: float | None = None
     """labels from this probability on are chosen; None where the most probable one is"""
 
     def output(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """What core.answers.told makes answers of, by name, for a prepared batch: "probabilities" or "answer"."""
+        """What `answers_of` makes answers of, by name, one entry per row of a prepared batch: "probabilities" or "answer"."""
         raise NotImplementedError
 
     def answer(self, net: nn.Module, batch: Batch) -> list[Any]:
         """One answer (core.answers) per row of a prepared batch."""
         output = {name: tensor.cpu().numpy() for name, tensor in self.output(net, batch).items()}
+        return self.answers_of(output)
+
+    def answers_of(self, output: dict[str, np.ndarray]) -> list[Any]:
+        """One answer (core.answers) per row of what `output` gave."""
         return told(output, self.target.classes, self.threshold)
 
     def loss_at_start(self) -> float | None:
@@ -106,7 +121,10 @@ class Task:
         return None
 
     def told(self, rows: dict[str, np.ndarray], i: int) -> dict[str, Any]:
-        """What is said of row i of the statistics: its "target" and "answer" as plain values; where equal, it is no mistake."""
+        """What is said of row i of the statistics: its "target" and "answer" as plain values; where equal, it is no mistake.
+
+        "said": what stands beside the answer.
+        """
         classes = self.target.classes
         if "answer" in rows:
             return {"target": float(rows["target"][i]), "answer": float(rows["answer"][i])}

@@ -209,6 +209,7 @@ class _Training:
         start, progress = time.perf_counter(), self.progress
         self.average.catch_up()
         rows = statistics(self.task, self.average.net, self.validation)
+        self.task.settle(self.average.net, rows)
         numbers = {**self.task.finish(rows), "loss": float(rows["loss"].mean())}
         self._look(numbers["loss"])
         score = numbers[self.task.better]

@@ -71,7 +71,7 @@ def asked(task: Task, net: nn.Module, inputs: Sequence[Field], *sources: Any) ->
     """
     found: list[tuple[str, Any]] = []
     bad: list[tuple[str, str]] = []
-    for table in tables(sources, [*inputs, task.target]):
+    for table in tables(sources, [*inputs, task.target], inputs):
         batches = Batches(table, inputs, None, next(net.parameters()).device)
         found += zip((str(n) for n in table.names), answers(task, net, batches), strict=True)
         bad += [(b.where, b.why) for b in table.bad]

@@ -115,7 +115,11 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
     table, why = _used(table, kind)
     inputs = tuple(table.inputs)
     given = _input_kind(inputs)
-    name, size = _net_name(wishes.net or kind.net[given])
+    if given not in kind.net:
+        raise SettingError(
+            f"task {task} takes {' or '.join(kind.net)}, and {table.source} holds {given}; --ignore what is beside."
+        )
+    name, size, built_on = _net_for(kind.net[given], wishes.net)
     options = kind.choose(table)
     why += _option_reasons(task, options, target)
     passes = _passes(table, wishes.recipe, device.choose(wishes.device))
@@ -125,7 +129,7 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
         options["mirror"] = recipe.augment.split("+")[0] == "flip" and passes > 1  # which doubles the time of scoring
     options["choose"] = "loss" if given == "row" else None
     outputs = task_of(task, target, options).outputs
-    wished = _parsed(name, wishes.net_settings)
+    wished = {**built_on, **_parsed(name, wishes.net_settings)}
     settings = {**_sizes(name, inputs, outputs), **_default_size(name, size, table, passes)}
     settings |= {**_suited(name, inputs, wished), **wished}
     plan = Plan(task, options, name, settings, inputs, target, recipe, wishes.device, tuple(why + reasons))
@@ -145,17 +149,25 @@ def _used(table: Table, task: type[Task]) -> tuple[Table, list[str]]:
     if not table.inputs:
         left = " ".join(note for note in table.notes if "left out" in note)
         raise SettingError(f"{table.source} has no column to learn from beside '{table.target}'. {left}".rstrip())
-    if len(images) > 1:
+    if len(images) > task.pictures:
         raise SettingError(
-            f"{table.source} has {len(images)} picture columns; leave all but one out with --ignore {images[1].name}."
+            f"{table.source} has {len(images)} picture columns; leave all but {task.pictures} out with --ignore {images[-1].name}."
         )
+    if len(images) < task.pictures > 1:
+        raise SettingError(f"{table.source} has {len(images)} picture columns; this task compares {task.pictures}.")
     keep = {f.name for f in table.inputs} | {table.target}
     table = table.with_(columns={n: c for n, c in table.columns.items() if n in keep})
     for image in images:
         shape, reason = _picture_shape(table[image.name].values, len(table), task)
         fit = "stretch" if task.whole else "crop"
         table = table.with_column(replace(table[image.name], field=replace(image, shape=shape, fit=fit)))
-        why.append(reason)
+        why += [reason] if reason not in why else []
+    if len(images) > 1:  # those that are compared have one shape
+        shapes = [table[image.name].field.shape for image in images]
+        shape = (max(s[0] for s in shapes), *(min(s[i] for s in shapes) for i in (1, 2)))
+        for image in images:
+            column = table[image.name]
+            table = table.with_column(replace(column, field=replace(column.field, shape=shape)))
     return table, why
 
 
@@ -177,6 +189,15 @@ def _picture_shape(pictures: _pictures.Pictures, rows: int, task: type[Task]) ->
 def _input_kind(inputs: tuple[Field, ...]) -> str:
     kinds = {f.kind for f in inputs}
     return "row" if "image" not in kinds else "image" if kinds == {"image"} else "both"
+
+
+def _net_for(usual: str, wished: str | None) -> tuple[str, str | None, dict[str, Any]]:
+    """Name, size and settings of the net; one that was wished is what the task's own net builds on, where that builds on another."""
+    setting = getattr(catalog.find("nets", usual), "BUILDS_ON", None)
+    if not wished or not setting or hasattr(catalog.find("nets", wished.partition("/")[0]), "BUILDS_ON"):
+        return *_net_name(wished or usual), {}
+    _net_name(wished)  # raises for a size that is not there
+    return usual, None, {setting: wished}
 
 
 def _net_name(text: str) -> tuple[str, str | None]:
