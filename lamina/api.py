@@ -263,7 +263,7 @@ class Trained:
     def _finish(self, table: Table, complete: bool) -> None:
         """Score on the test rows, and the report; not complete: training was stopped and can go on."""
         seed = self.plan.recipe.seed
-        made = score.measure(self.task, self.net, table, seed, score.signature(table, seed), cache=shared())
+        made = score.measure(self.task, self.net, table, seed, self._signature(table, "test"), cache=shared())
         self.run.write_json("score.json", {**made.to_json(), "complete": complete})
         self.run.write(parcel.EXAMPLES, parcel.kept(table, self.plan.inputs))
         self.run.write("report.html", report.page(self.run, self.config, table, self.plan).encode())
@@ -288,8 +288,13 @@ class Trained:
                 f"no row of {table.source} has a {target.name} that the net knows ({', '.join(target.classes[:8])})."
             )
         table = table.with_(target=target.name).take(known)
-        signature = score.signature(table, self.plan.recipe.seed, "all rows")
-        return score.measure_on(self.task, self.net, table, self.plan.recipe.seed, signature)
+        seed = self.plan.recipe.seed
+        return score.measure_on(self.task, self.net, table, seed, self._signature(table, "all rows"))
+
+    def _signature(self, table: Table, split: str) -> str:
+        ways = self.run.history("ways")
+        precision = ways[-1]["measured"][0].get("precision", "float32") if ways else "float32"
+        return score.signature(table, self.plan.recipe.seed, split, precision)
 
     def ask(self, *sources: Any) -> Any:
         """Answers (core.answers) for a file, folder, table, row (a dict) or array; a list unless one row was asked.

@@ -117,8 +117,8 @@ def update(prepared: Prepared, where: torch.device) -> Update:
     train = table.take(table.rows(TRAIN))
     feed = Feed(task, Batches(train, plan.inputs, plan.target, where), plan.recipe)
     way = choose(net, lambda trial: Step(task, trial, plan.recipe), feed, 1.0, torch.get_num_threads())[0].way
-    way.apply(net)
     step, batch = Step(task, net, plan.recipe), feed(0)
+    way.apply(step)
     numbers = iter(range(1_000_000))
 
     def timed(work: Callable[[], Any]) -> float:

@@ -15,10 +15,11 @@ import safetensors.torch
 import torch
 
 import lamina
+from lamina import api
 from lamina.core.errors import RunError, SettingError, TrainingError
 from lamina.core.run import Run
 from lamina.data._batches import Batches
-from lamina.train import engine, optim
+from lamina.train import engine, optim, ways
 from lamina.train._state import Average
 from lamina.train.budget import Clock
 from lamina.train.engine import fit
@@ -151,21 +152,43 @@ def test_ways_agree_to_rounding(small, way, optimizer):
     feed, before = Feed(task, batches, recipe), torch.get_num_threads()
     losses = []
     for model, then in ((net, Way(2, True)), (other, way)):
-        Way(2, True).apply(model)
         step = Step(task, model, recipe)
+        Way(2, True).apply(step)
         first = [step(feed(n), n, 0.1) for n in range(3)]
-        then.apply(model)
-        step.align()
+        then.apply(step)
         losses.append(torch.stack([*first, *(step(feed(n), n, 0.1) for n in range(3, 8))]))
     torch.set_num_threads(before)
     assert torch.allclose(losses[0], losses[1], rtol=1e-3)
 
 
+def test_bfloat16_is_taken_where_it_is_faster_and_said(small, monkeypatch):
+    """Weights stay float32, the loss is that of float32 to bfloat16's rounding, and the score's signature tells."""
+    prepared, run, task, net = small("low", optimizer="sgd", lr=0.05)
+    recipe, table = prepared.plan.recipe, prepared.table
+    batches = Batches(table.take(table.rows(0)), prepared.plan.inputs, prepared.plan.target, torch.device("cpu"))
+    feed, losses = Feed(task, batches, recipe), []
+    for model, precision in ((copy.deepcopy(net), "float32"), (copy.deepcopy(net), "bfloat16")):
+        step = Step(task, model, recipe)
+        Way(1, True, precision).apply(step)
+        losses.append(torch.stack([step(feed(n), n, 0.1) for n in range(4)]))
+        assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert torch.allclose(*losses, rtol=0.03) and not torch.equal(*losses)
+    monkeypatch.setattr(ways, "REPEATED", 2.0)
+    monkeypatch.setattr(ways, "bfloat16_pays", lambda where: True)
+    seconds = {"float32": 0.02, "bfloat16": 0.001}
+    monkeypatch.setattr(ways, "_measure", lambda way, *_, **__: ways.Measured(way, seconds[way.precision]))
+    train((prepared, run, task, net))
+    assert run.history("ways")[0]["measured"][0]["precision"] == "bfloat16"
+    trained = api.Trained(run)
+    trained._finish(table, complete=True)
+    assert "bfloat16" in trained.score().signature
+
+
 def test_the_average_follows_weights_that_are_laid_out_anew(small):
-    _, _, _, net = small()
-    average = Average(net, 10.0)
+    prepared, _, task, net = small()
+    average, step = Average(net, 10.0), Step(task, net, prepared.plan.recipe)
     for way in (Way(1, False), Way(1, True)):
-        way.apply(net)
+        way.apply(step)
         with torch.no_grad():
             for p in net.parameters():
                 p.add_(1.0)
@@ -278,7 +301,7 @@ def test_flattened_weights_learn_as_apart(decay):
     flat = mine.weights
     assert sorted(p.dim() for p in flat) == ([1, 1, 4] if decay else [1, 4])
     x = torch.randn(6, 2, 4, 4)
-    Way(1, True).apply(net)
+    net[0].weight.data = net[0].weight.data.contiguous(memory_format=torch.channels_last)
     for i in range(5):
         for model, weights, optimizer in ((net, flat, mine), (twin, list(twin.parameters()), theirs)):
             for p in weights:

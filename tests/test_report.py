@@ -299,4 +299,7 @@ def test_ways_that_were_tried_are_told(small):
     assert settings(run, {}, prepared.plan, "digits")["ways"] == []
     run.log(event="ways", step=0, measured=measured)
     told = settings(run, {}, prepared.plan, "digits")["ways"]
-    assert told == [("2 threads, channels last", "12.3 ms, taken"), ("1 thread, contiguous", "500 ms")]
+    assert told == [
+        ("2 threads, channels last, float32", "12.3 ms, taken"),
+        ("1 thread, contiguous, float32", "500 ms"),
+    ]

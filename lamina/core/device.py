@@ -60,6 +60,26 @@ def choose(wanted: str = "auto") -> torch.device:
     return device
 
 
+def bfloat16_pays(where: torch.device) -> bool:
+    """Whether matrix products in bfloat16 are faster than in float32: on processors without units for them they are not."""
+    import torch
+
+    if where.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if where.type != "cpu":
+        return False
+    seconds = []
+    for kind in (torch.float32, torch.bfloat16):
+        matrix = torch.ones(256, 256, dtype=kind)
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            torch.mm(matrix, matrix)
+            times.append(time.perf_counter() - start)
+        seconds.append(min(times))
+    return seconds[1] < seconds[0]
+
+
 def seed(number: int, where: torch.device) -> None:
     """Seed the default generator of a device; torch.manual_seed would format a traceback each time (0.5 ms)."""
     import torch

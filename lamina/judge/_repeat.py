@@ -42,7 +42,9 @@ def _ways(run: Run) -> list[tuple[str, str]]:
     """Each way of running an update that was tried, the chosen one first, and its milliseconds; of the last choice."""
     events = run.history("ways")
     tried = events[-1]["measured"] if events else []
-    named = [(str(Way(m["threads"], m["channels_last"])), f"{1e3 * m['seconds']:,.3g} ms") for m in tried]
+    named = [
+        (str(Way(**{k: v for k, v in m.items() if k != "seconds"})), f"{1e3 * m['seconds']:,.3g} ms") for m in tried
+    ]
     return [(name, said if i else f"{said}, taken") for i, (name, said) in enumerate(named)]
 
 

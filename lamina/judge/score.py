@@ -108,12 +108,13 @@ def from_rows(task: Task, rows: dict, table: Table, places: np.ndarray, base: di
     )
 
 
-def signature(table: Table, seed: int, split: str = "test") -> str:
-    """What a number was measured on, so that two numbers can be told to be comparable."""
+def signature(table: Table, seed: int, split: str = "test", precision: str = "float32") -> str:
+    """What a number was measured on, so that two numbers can be told to be comparable; `precision` if not the usual one."""
     import torch
 
     data = table.fingerprint()[:8]
-    return f"[{table.source} #{data} | {split} | seed {seed} | lamina {__version__} torch {torch.__version__}]"
+    learned = "" if precision == "float32" else f" | learned in {precision}"
+    return f"[{table.source} #{data} | {split} | seed {seed}{learned} | lamina {__version__} torch {torch.__version__}]"
 
 
 def _mistakes(task: Task, rows: dict[str, np.ndarray], table: Table, places: np.ndarray) -> list[dict[str, Any]]:

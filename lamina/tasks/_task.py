@@ -173,7 +173,7 @@ def mean_loss(net: nn.Module, batch: Batch, losses: Callable[[Tensor, Tensor], T
             own = torch.lerp(losses(output, batch["other"]), own, share)
         return own.mean()
 
-    return whole_loss(net, net(*inputs(net, batch)), mean)
+    return whole_loss(net, net(*inputs(net, batch)).float(), mean)
 
 
 def whole_loss(net: nn.Module, output: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:

@@ -104,27 +104,25 @@ class _Training:
             self.health.add(sentence, sentence)
         if progress is None:
             left = self.clock.left()
-            seconds = self.choose_way(min(1.0, 0.02 * left) if math.isfinite(left) else 1.0, True)
+            seconds = self.choose_way(min(1.0, 0.02 * left) if math.isfinite(left) else 1.0)
             self.budget.begin(self.progress, self.clock, seconds, self.time_scoring())
             self.progress.horizon = (self.recipe.average or 0.0) * self.progress.remaining
             self.save()
         else:
             self.progress = progress
-            Way(**progress.way).apply(self.net)
-            self.step.align()
+            Way(**progress.way).apply(self.step)
             self.validated_step = progress.step
             self.clock.started = min(self.clock.started, time.monotonic() - progress.seconds)
             self.run.rewind_log(progress.step)
             self.run.log(event="resumed", step=progress.step)
         self.average.horizon = self.progress.horizon
 
-    def choose_way(self, seconds: float, layouts: bool) -> float:
+    def choose_way(self, seconds: float, now: Way | None = None) -> float:
         """Take the fastest way to run an update on this machine: its seconds."""
         measured = choose(
-            self.net, lambda copy: Step(self.task, copy, self.recipe), self.feed, seconds, self.threads, layouts
+            self.net, lambda copy: Step(self.task, copy, self.recipe), self.feed, seconds, self.threads, now
         )
-        measured[0].way.apply(self.net)
-        self.step.align()
+        measured[0].way.apply(self.step)
         self.progress.way = asdict(measured[0].way)
         self.way_seconds, self.chosen_at = measured[0].seconds, time.monotonic()
         self.run.log(event="ways", step=self.progress.step, measured=[m.to_json() for m in measured])
@@ -137,7 +135,9 @@ class _Training:
         if self.recipe.minutes is None or waited < self.choose_after or seconds < 2 * self.way_seconds:
             return
         self.choose_after *= 2
-        self.budget.step_seconds = self.choose_way(min(0.5, 0.02 * max(0.0, self.clock.left())), False)
+        self.budget.step_seconds = self.choose_way(
+            min(0.5, 0.02 * max(0.0, self.clock.left())), Way(**self.progress.way)
+        )
 
     def time_scoring(self) -> float:
         """Seconds of a pass over the validation rows, from one batch of them."""

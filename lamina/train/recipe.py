@@ -8,6 +8,7 @@ from lamina.core.check import within
 from lamina.core.errors import SettingError, unknown
 
 OPTIMIZERS = ("auto", "sgd", "adamw", "muon")
+PRECISIONS = ("auto", "float32", "bfloat16")
 SCHEDULES = ("auto", "one_cycle", "cosine", "linear", "constant")
 AUGMENTS = ("none", "shift", "flip", "affine")
 ADDED = ("crop", "color", "erase", "bands", "mixup", "cutmix")  # to one of these, with a plus: flip+color+cutmix
@@ -46,6 +47,9 @@ class Recipe:
     """horizon of the weight average as a share of all steps; 0 switches it off"""
     clip: float | None = None
     """largest norm of the gradient over all weights"""
+    precision: str = "auto"
+    """of the products in training: float32, bfloat16 (weights stay float32), or auto, whichever is faster here; answers are
+    always given in float32"""
     seed: int = 0
     """key of all randomness"""
 
@@ -61,7 +65,7 @@ class Recipe:
         ):  # fmt: skip
             if getattr(self, name) is not None:
                 within(f"--{name.replace('_', '-')}", getattr(self, name), low, high)
-        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), known)
         first, *added = self.augment.split("+")

@@ -22,6 +22,8 @@ class Step:
     def __init__(self, task: Task, net: nn.Module, recipe: Recipe) -> None:
         self.task, self.net, self.recipe = task, net, recipe
         self.micro_batch = recipe.micro_batch or recipe.batch or 2
+        self.low = False
+        """products in bfloat16"""
         self.lowered = 1.0
         """factor on the learning rate after a roll-back"""
         self.optimizers = optimizers(recipe.optimizer, net, recipe.lr or 0.0, recipe.weight_decay or 0.0)
@@ -63,17 +65,23 @@ class Step:
             optimizer.zero()
         parts = -(-rows // self.micro_batch)
         if parts == 1:
-            loss = self.task.loss(self.net, batch)
+            loss = self._loss(batch)
             loss.backward()
             return loss.detach()
         total = torch.zeros((), device=batch["target"].device)
         split = {name: values.tensor_split(parts) for name, values in batch.items()}
         for i in range(parts):
             part = {name: values[i] for name, values in split.items()}
-            loss = self.task.loss(self.net, part) * (len(part["target"]) / rows)
+            loss = self._loss(part) * (len(part["target"]) / rows)
             loss.backward()
             total += loss.detach()
         return total
+
+    def _loss(self, batch: Batch) -> Tensor:
+        if not self.low:
+            return self.task.loss(self.net, batch)
+        with torch.autocast(self.learned[0].device.type, torch.bfloat16):
+            return self.task.loss(self.net, batch)
 
     def _halve(self, error: RuntimeError) -> None:
         """Half the micro-batch after an out-of-memory error; any other error is raised again."""

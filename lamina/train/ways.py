@@ -1,9 +1,12 @@
 """Ways to run a weight update that agree to rounding: the fastest on this machine is measured and taken.
 
+One of them rounds more: products in bfloat16 with weights in float32 (Micikevicius 2017, arXiv:1710.03740). It is tried where
+a matrix product says that the machine has units for it, and a score that was learned so says it in its signature.
+
 What each gave for the recipes of Lamina on 2 cores of an AMD EPYC without AVX-512 or bfloat16 units:
 channels last 1.3 to 1.75 times contiguous; two threads 1.6 times one on an idle machine, and 1/40 of it when another program
 holds a core; keeping freed memory (core.device) up to 1.5. Not tried by default because it lost: torch.compile (4 to 39
-seconds to compile, 0.8 to 1.08 times the speed), bfloat16 where the processor has no units for it (1/100).
+seconds to compile, 0.8 to 1.08 times the speed).
 """
 
 from __future__ import annotations
@@ -14,13 +17,13 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from lamina.core.device import cores
+from lamina.core.device import bfloat16_pays, cores
 from lamina.train.step import Feed, Step
 
 USUAL = 1.25  # times as fast as the usual way another one must be, so that noise does not choose
@@ -35,18 +38,22 @@ class Way:
     """threads of the processor; 0: as many as it has cores"""
     channels_last: bool = True
     """pictures and the weights of convolutions lie channel by channel of a pixel"""
+    precision: str = "float32"
+    """of products: float32 or bfloat16"""
 
     def __str__(self) -> str:
         layout = "channels last" if self.channels_last else "contiguous"
-        return f"{self.threads} thread{'s' if self.threads > 1 else ''}, {layout}"
+        return f"{self.threads} thread{'s' if self.threads > 1 else ''}, {layout}, {self.precision}"
 
-    def apply(self, net: nn.Module) -> None:
-        """Set threads, and the net's memory format."""
+    def apply(self, step: Step) -> None:
+        """Set threads, the memory format of the step's net and what is kept of it, and the precision."""
         torch.set_num_threads(self.threads or cores())
         wanted = torch.channels_last if self.channels_last else torch.contiguous_format
-        for parameter in net.parameters():
+        for parameter in step.net.parameters():
             if parameter.dim() == 4:
                 parameter.data = parameter.data.contiguous(memory_format=wanted)
+        step.align()
+        step.low = self.precision == "bfloat16"
 
 
 def _threads(most: int) -> list[int]:
@@ -80,36 +87,49 @@ def choose(
     feed: Feed,
     seconds: float,
     threads: int,
-    layouts: bool = True,
+    now: Way | None = None,
 ) -> list[Measured]:
     """Every way with its seconds per update on a copy of the net, the chosen one first; takes about `seconds`.
 
-    `threads` is the most that may be used; without `layouts` the net keeps its memory format.
+    `threads` is the most that may be used; `now`: another number of threads may be taken, and the rest stays.
     """
     usual = USUAL if feed.recipe.minutes else REPEATED
     trial = copy.deepcopy(net)
-    step = make_step(trial)
+    step, where = make_step(trial), next(net.parameters()).device
     weights = [p for p in net.parameters() if p.dim() == 4]
-    layouts = layouts and bool(weights)
+    layouts, precisions = (bool(weights), _precisions(feed, where)) if now is None else (False, [now.precision])
     last = any(not p.is_contiguous() for p in weights) or layouts  # 1 x 1 weights lie both ways
-    counts = _threads(threads) if next(net.parameters()).device.type == "cpu" else [threads]
-    share = seconds / (len(counts) + layouts)
+    counts = _threads(threads) if where.type == "cpu" else [threads]
+    share = seconds / (len(counts) + layouts + len(precisions) - 1)
     with _kept_threads():
-        best, others = _measure(Way(counts[0], last), trial, step, feed, share), []
+        best, others = _measure(Way(counts[0], last, precisions[0]), step, feed, share), []
+
+        def against(way: Way, gain: float, limit: float) -> None:
+            """Take a way that is at least `gain` times as fast; one that is over `limit` times as slow is given up early."""
+            nonlocal best
+            other = _measure(way, step, feed, share, limit=limit * best.seconds)
+            best, other = (other, best) if gain * other.seconds < best.seconds else (best, other)
+            others.append(other)
+
         for count in counts[1:]:
-            other = _measure(Way(count, last), trial, step, feed, share, limit=usual * best.seconds)
-            best, other = (other, best) if other.seconds < usual * best.seconds else (best, other)
-            others.append(other)
+            against(replace(best.way, threads=count), 1 / usual, usual)
         if layouts:
-            other = _measure(Way(best.way.threads, False), trial, step, feed, share, limit=best.seconds)
-            best, other = (other, best) if usual * other.seconds < best.seconds else (best, other)
-            others.append(other)
+            against(replace(best.way, channels_last=False), usual, 1.0)
+        for precision in precisions[1:]:
+            against(replace(best.way, precision=precision), usual, 1.0)
     return [best, *others]
 
 
-def _measure(way: Way, net: nn.Module, step: Step, feed: Feed, seconds: float, limit: float = math.inf) -> Measured:
+def _precisions(feed: Feed, where: torch.device) -> list[str]:
+    """Those worth a try, or the one that was asked for."""
+    if feed.recipe.precision != "auto":
+        return [feed.recipe.precision]
+    return ["float32", "bfloat16"] if bfloat16_pays(where) else ["float32"]
+
+
+def _measure(way: Way, step: Step, feed: Feed, seconds: float, limit: float = math.inf) -> Measured:
     """The median of as many updates as fit in `seconds`, 2 to 20, after one that warms up; given up when over `limit`."""
-    way.apply(net)
+    way.apply(step)
     times: list[float] = []
     begin = time.perf_counter()
     for number in range(21):
