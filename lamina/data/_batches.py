@@ -110,8 +110,8 @@ class Batches:
         if resident is False and not is_packed:
             raise SettingError("resident=False needs pictures in a store; name a cache folder.")
         if resident is None:
-            room = SHARE * _memory(self.device) - sum(p.nbytes for p in self._packs.values())
-            resident = not is_packed or packed.nbytes <= room
+            held = packed.nbytes + sum(p.nbytes for p in self._packs.values())
+            resident = not is_packed or held <= SHARE * _memory(self.device)
         same = next((n for n, p in self._packs.items() if is_packed and _is_same(p, packed)), None)
         self._packs[name] = packed
         if resident and same:  # a picture that is its own target lies in memory once
