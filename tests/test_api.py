@@ -19,7 +19,9 @@ import lamina
 from lamina.cli import main
 from lamina.core.errors import DataError, LaminaError, RunError
 from lamina.core.run import Run
+from lamina.data._batches import Batches
 from lamina.measures import labels
+from lamina.train import evaluate
 
 SMALL = {"epochs": 6, "net": "resnet", "net_settings": {"width": 8, "blocks": "1,1"}, "show": False}
 
@@ -48,6 +50,18 @@ def test_six_lines_on_pictures(photo_run, photos, tmp_path):
     again = lamina.load(photo_run.path)
     assert again.ask(photos / "red" / "red3.png") == answer
     assert photo_run.score(on=photos).rows == 48
+
+
+def test_a_folder_is_answered_in_parts(photo_run, photos, monkeypatch):
+    """A folder larger than memory can be asked about: while a part is answered the next one is decoded."""
+    whole, made = photo_run.answers(photos), []
+    monkeypatch.setattr(evaluate, "PIXELS", 10 * 20 * 24 * 3)
+    monkeypatch.setattr(evaluate, "HELD", 1)
+    monkeypatch.setattr(evaluate, "Batches", lambda table, *rest: made.append(len(table)) or Batches(table, *rest))
+    parts, bad = photo_run.answers(photos)
+    assert made == [10, 10, 10, 10, 8] and bad == []
+    for (name, answer), (wanted, same) in zip(parts, whole[0], strict=True):
+        assert name == wanted and answer.probabilities == pytest.approx(same.probabilities, abs=1e-5)
 
 
 def test_table_from_memory(people):

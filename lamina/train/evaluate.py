@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,22 @@ from torch import Tensor, nn
 
 from lamina.data._asked import tables
 from lamina.data._batches import Batches
-from lamina.data._table import Field
+from lamina.data._table import Field, Table
 from lamina.tasks._task import Batch, Task
 
 Asked = tuple[list[tuple[str, Any]], list[tuple[str, str]]]
 BATCH = 512  # rows; a picture of 224 x 224 x 3 is a seventeenth of that
 PIXELS = 512 * 32 * 32 * 3  # about as many input values per batch
+HELD = 4  # batches of asked rows that are decoded at once
 
 
 def batch_rows(batches: Batches) -> int:
     """Rows per batch so that inputs of any size take about the same memory."""
-    shape = batches.image_shape
+    return rows_of(batches.image_shape)
+
+
+def rows_of(shape: tuple[int, ...] | None) -> int:
+    """The same for pictures of a shape, or for rows without one."""
     return BATCH if shape is None else max(8, min(1024, PIXELS // max(1, math.prod(shape))))
 
 
@@ -72,10 +78,28 @@ def asked(task: Task, net: nn.Module, inputs: Sequence[Field], *sources: Any) ->
     found: list[tuple[str, Any]] = []
     bad: list[tuple[str, str]] = []
     for table in tables(sources, [*inputs, task.target], inputs):
-        batches = Batches(table, inputs, None, next(net.parameters()).device)
-        found += zip((str(n) for n in table.names), answers(task, net, batches), strict=True)
+        told = [
+            a for batches in _ahead(table, inputs, next(net.parameters()).device) for a in answers(task, net, batches)
+        ]
+        found += zip((str(n) for n in table.names), told, strict=True)
         bad += [(b.where, b.why) for b in table.bad]
     return found, bad
+
+
+def _ahead(table: Table, inputs: Sequence[Field], device: torch.device) -> Iterator[Batches]:
+    """The rows of a table in order, some batches at a time: while these are answered the next ones are decoded."""
+    image = next((f.shape for f in inputs if f.kind == "image"), None)
+    size = HELD * rows_of(image)
+    parts = (table.take(np.arange(start, min(start + size, len(table)))) for start in range(0, len(table), size))
+    with ThreadPoolExecutor(1) as reader:
+        waiting: Future[Batches] | None = None
+        for part in parts:
+            following = reader.submit(Batches, part, inputs, None, device)
+            if waiting:
+                yield waiting.result()
+            waiting = following
+        if waiting:
+            yield waiting.result()
 
 
 def _prepared(task: Task, batches: Batches) -> Iterator[Batch]:
