@@ -94,6 +94,8 @@ def columns_line(table: Table) -> str:
 def target_line(table: Table) -> str:
     """The target's classes with their counts, or its range."""
     column = table[table.target or ""]
+    if column.field.kind == "running":
+        return "the token after each of the text"
     if column.field.kind == "number":
         low, middle, high = np.quantile(column.values, [0, 0.5, 1])
         return f"{column.field.name}: {low:,.6g} to {high:,.6g}, median {middle:,.6g}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -324,6 +324,12 @@ class Trained:
 
         _, found, _ = explaining.explain(self, source, method, label, data, **settings)
         return found if method == explaining.ALL else found[0]
+
+    def write(self, start: str = "", length: int = 500, **how: Any) -> Iterator[str]:
+        """Pieces of a text that goes on after `start`; `how`: temperature, top_k, top_p, seed, stop. Raises SettingError."""
+        from lamina import writing
+
+        return writing.write(self, start, length, **how)
 
     def ship(self, to: str = "pack", out: str | Path | None = None) -> Path:
         """Write the trained net as one file (`lamina list exports`), checked to answer alike; its path. Raises LaminaError."""

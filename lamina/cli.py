@@ -83,6 +83,7 @@ def parser() -> Parser:
     )
     sub.add_argument("--side", metavar="N", help="shorter side in pixels, for nets that take pictures of any size")
     sub.add_argument("--out", metavar="DIR", help="folder of the pictures and arrays; else one inside the run")
+    _write_flags(commands.add_parser("write", help="let a net that learned a text write on", allow_abbrev=False))
     sub = commands.add_parser("ship", help=SHIP, description=SHIP, allow_abbrev=False)
     sub.add_argument("run", metavar="RUN")
     sub.add_argument("--to", default="pack", metavar="FORM", help="pack (the default), onnx; `lamina list exports`")
@@ -101,6 +102,19 @@ def parser() -> Parser:
     return top
 
 
+def _write_flags(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("run", metavar="RUN")
+    sub.add_argument("--start", metavar="TEXT", default="", help="what the text begins with")
+    sub.add_argument("--file", metavar="FILE", help="a file that the text begins with")
+    sub.add_argument("--length", metavar="N", help="tokens to write at most (500)")
+    sub.add_argument("--temperature", metavar="T", help="0: always the likeliest token; 1: as the net says (0.8)")
+    sub.add_argument("--top-k", metavar="K", help="draw from so many of the likeliest tokens; 0: all (0)")
+    sub.add_argument("--top-p", metavar="P", help="draw from the likeliest that hold this share together (1)")
+    sub.add_argument("--stop", metavar="TEXT", help="end before this text")
+    sub.add_argument("--seed", metavar="N", help="key of the draws (0)")
+    sub.add_argument("--interactive", action="store_true", help="go on after every line that is typed")
+
+
 def _data_flags(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("data", metavar="DATA", nargs="?", default="digits", help="folder, file, or digits (the default)")
     sub.add_argument("--target", metavar="COLUMN", help="column to be learned")
@@ -109,6 +123,9 @@ def _data_flags(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--query", metavar="SQL", help="rows of an SQLite file")
     sub.add_argument("--sheet", help="sheet of an Excel file")
+    sub.add_argument("--tokens", metavar="KIND", help="what texts are cut into: characters bytes words pairs")
+    sub.add_argument("--vocabulary", metavar="N", help="different tokens at most")
+    sub.add_argument("--context", metavar="N", help="tokens of a running text that the net sees at once")
     sub.add_argument("--task", help="classify or regress, instead of the one that fits the target")
     sub.add_argument(
         "--net", metavar="NET[/SIZE]", help="a net by name, such as resnet/20; --net.SETTING changes its settings"
@@ -191,8 +208,22 @@ def _wishes(options: argparse.Namespace, net_settings: dict[str, str]) -> tuple[
     from lamina.data._table import Reading
     from lamina.train.plan import Wishes
 
-    reading = Reading(options.target, tuple(options.ignore), options.query, options.sheet)
+    reading = Reading(
+        options.target,
+        tuple(options.ignore),
+        options.query,
+        options.sheet,
+        tokens=options.tokens,
+        vocabulary=_whole("vocabulary", options.vocabulary),
+        context=_whole("context", options.context),
+    )
     return Wishes(options.task, options.net, net_settings, options.device, recipe), reading
+
+
+def _whole(name: str, text: str | None) -> int | None:
+    if text is not None and not text.isdecimal():
+        raise SettingError(f"--{name} must be a whole number, not '{text}'.")
+    return None if text is None else int(text)
 
 
 @contextlib.contextmanager
@@ -304,6 +335,15 @@ def _explain(options: argparse.Namespace, _: dict[str, str], begun: float) -> in
     return 0
 
 
+def _write(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
+    from lamina import writing
+
+    words = vars(options)
+    words.pop("command")
+    writing.show(**words)
+    return 0
+
+
 def _ship(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
     from lamina import api
 
@@ -374,6 +414,7 @@ COMMANDS = {
     "ask": _ask,
     "explain": _explain,
     "dream": _explain,
+    "write": _write,
     "ship": _ship,
     "fetch": _fetch,
     "report": _report,

@@ -176,6 +176,10 @@ def fields(rows: list[tuple[str, str]], style: str = "") -> Padding:
 def data_line(prepared: Prepared) -> str:
     """What the data is, in one line."""
     table, inputs = prepared.full, prepared.plan.inputs
+    running = next((f for f in inputs if f.kind == "running"), None)
+    if running and running.tokens:
+        name = Path(table.source).name
+        return f"{name}: {len(table):,} windows of {running.shape[0]} tokens over a text ({running.tokens.kind})"
     kinds: dict[str, int] = {}
     for f in inputs:
         kinds[{"label": "category"}.get(f.kind, f.kind)] = kinds.get({"label": "category"}.get(f.kind, f.kind), 0) + 1

@@ -106,6 +106,19 @@ class Same:
         return f"{self.chosen[0]}  distance {self.distance:.3f}, same up to {self.threshold:.3f}"
 
 
+@dataclass(frozen=True)
+class Text:
+    """Words."""
+
+    text: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"answer": self.text}
+
+    def __str__(self) -> str:
+        return self.text
+
+
 def told(output: dict[str, np.ndarray], classes: Sequence[str], threshold: float | None = None) -> list[Any]:
     """One answer per row of what a net gave: "probabilities" (rows, classes), or "answer" (rows,) in units of the target.
 

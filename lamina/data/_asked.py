@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lamina.core.errors import DataError
-from lamina.data import _pairs, sniff
+from lamina.data import _pairs, sniff, text
 from lamina.data._table import Column, Field, Reading, Table
 
 
@@ -32,6 +32,9 @@ def opened(source: Any, fields: Sequence[Field]) -> Table:
     """A table of a source's columns that `fields` name, each read as its kind."""
     if isinstance(source, Table):
         return source
+    running = next((f for f in fields if f.kind == "running"), None)
+    if running:
+        return text.coded_by(source, running)
     kinds = {f.name: f.kind for f in fields}
     table = sniff.open(_frame(source), Reading(kinds=kinds, only=tuple(kinds)))
     wanted = next((f for f in fields if f.kind == "same"), None)

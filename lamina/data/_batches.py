@@ -17,7 +17,9 @@ from torch import Tensor
 from lamina.core.device import memory
 from lamina.core.errors import SettingError
 from lamina.data import _ragged
+from lamina.data._augment import uniform
 from lamina.data._pictures import Pictures
+from lamina.data._running import Windows
 from lamina.data._sequences import Sequences
 from lamina.data._stream import Stream
 from lamina.data._table import Field, Table
@@ -76,6 +78,8 @@ class Batches:
         self._packs: dict[str, np.ndarray] = {}
         self.texts = _texts(columns, inputs, device, cache)
         """tokens of the text columns, when there are any"""
+        self.running: dict[str, Windows] = {}
+        """windows over running texts, read from their file a batch at a time"""
         numbers, categories = [], []
         images = [f for f in inputs if f.kind == "image"]
         first = images[0] if images else None
@@ -90,6 +94,8 @@ class Batches:
                 numbers.append(_date_numbers(values))
             elif field.kind == "label":
                 categories.append(values)
+            elif field.kind == "running":
+                self._take_windows("tokens", values)
         if numbers:
             self.tensors["numbers"] = torch.from_numpy(np.concatenate(numbers, 1).astype(np.float32)).to(device)
         if categories:
@@ -102,6 +108,8 @@ class Batches:
         elif target and target.kind in DENSE:
             packed = columns[target.name].values.pack(target.shape, cache, target.fit)
             self._take_pictures("target", packed[:, 0] if target.kind == "mask" else packed, resident)
+        elif target and target.kind == "running":
+            self._take_windows("target", columns[target.name].values)
         elif target:
             self.tensors["target"] = torch.from_numpy(np.ascontiguousarray(columns[target.name].values)).to(device)
 
@@ -121,8 +129,20 @@ class Batches:
         else:
             self.streams[name] = Stream(packed.view(np.uint8), pinned=self.device.type == "cuda")
 
+    def _take_windows(self, name: str, values: Windows | np.ndarray) -> None:
+        if isinstance(values, np.ndarray):
+            self.tensors[name] = torch.from_numpy(values.astype(np.int64)).to(self.device)
+        else:
+            self.running[name] = values
+
     def __len__(self) -> int:
         return self.length
+
+    @property
+    def window(self) -> int:
+        """Tokens of a row of a running text; 0 when there is none."""
+        windows = next(iter(self.running.values()), None)
+        return windows.length if windows else 0
 
     @property
     def stream(self) -> Stream | None:
@@ -150,7 +170,21 @@ class Batches:
         batch = {name: tensor.index_select(0, places) for name, tensor in self.tensors.items()}
         if self.texts is not None:
             batch["tokens"], batch["mask"] = self.texts.get(rows)
+        if self.running:
+            batch |= self._windows(rows.cpu().numpy())
         return {**batch, **self._streamed(rows.cpu().numpy())} if self.streams else batch
+
+    def draw(self, rows: Tensor, passes: Tensor, seed: int) -> dict[str, Tensor]:
+        """The batch of these rows for training: windows over a running text are moved on at random by (seed, pass, row)."""
+        batch = self.get(rows)
+        if self.running:
+            moved = uniform(seed, passes, rows, 3)[:, 2].double() * self.window
+            batch |= self._windows(rows.cpu().numpy(), moved.long().cpu().numpy())
+        return batch
+
+    def _windows(self, rows: np.ndarray, moved: np.ndarray | None = None) -> dict[str, Tensor]:
+        found = {name: torch.from_numpy(windows.at(rows, moved)) for name, windows in self.running.items()}
+        return {name: tensor.to(self.device, non_blocking=True) for name, tensor in found.items()}
 
     def _streamed(self, rows: np.ndarray) -> dict[str, Tensor]:
         found = {name: stream.get(rows).to(self.device, non_blocking=True) for name, stream in self.streams.items()}
@@ -172,7 +206,7 @@ class Batches:
         few.tensors = {
             k: v for k, v in self.slice(0, rows).items() if self.texts is None or k not in ("tokens", "mask")
         }
-        few.length, few.streams = rows, {}
+        few.length, few.streams, few.running = rows, {}, {}
         return few
 
     def slice(self, start: int, stop: int) -> dict[str, Tensor]:
@@ -180,6 +214,8 @@ class Batches:
         batch = {name: tensor[start:stop] for name, tensor in self.tensors.items()}
         if self.texts is not None:
             batch["tokens"], batch["mask"] = self.texts.get(torch.arange(start, min(stop, self.length)))
+        if self.running:
+            batch |= self._windows(np.arange(start, min(stop, self.length)))
         if self.streams:
             stop, following = min(stop, self.length), min(2 * stop - start, self.length)
             batch |= self._streamed(np.arange(start, stop))

@@ -17,6 +17,7 @@ picture     Pictures (rows), or Floats (depth): a picture as target     never
 same        int64 (rows, 2), whom the two pictures of the row show;     -1
             the same where both codes are equal (_pairs.py)
 text        object (rows,) of str                                       ""
+running     Windows (rows) over a long text, or int64 (rows, tokens)    never
 identifier  object (rows,) of str; kept for naming rows, never learned  ""
 """
 
@@ -31,13 +32,12 @@ from typing import Any
 import numpy as np
 
 from lamina.core.errors import DataError, unknown
-from lamina.data._pictures import Pictures
 from lamina.data._tokens import Tokens
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 SPLITS = ("train", "validation", "test")
 IGNORE = 255  # the code of a pixel of no known class
-INPUT_KINDS = ("image", "number", "label", "date")
+INPUT_KINDS = ("image", "number", "label", "date", "running")
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class Field:
     classes: tuple[str, ...] = ()
     """names of a label or labels column, in the order of their codes"""
     shape: tuple[int, ...] = ()
-    """image, mask, picture: (channels, height, width) in which the net sees it; text: (tokens,), the most that
-    are read; () until chosen"""
+    """image, mask, picture: (channels, height, width) in which the net sees it; text, running: (tokens,), the most that are read;
+    () until chosen"""
     fit: str = "crop"
     """how it comes to that shape: crop (cover the frame, cut what is beyond) or stretch (all of it, each side by itself)"""
     tokens: Tokens | None = None
-    """text: what it is cut into; None until chosen"""
+    """text, running: what it is cut into; None until chosen"""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Column:
 
     def take(self, rows: np.ndarray) -> Column:
         """The column at these rows."""
-        values = self.values.take(rows) if isinstance(self.values, Pictures) else self.values[rows]
+        values = self.values[rows] if isinstance(self.values, np.ndarray) else self.values.take(rows)
         return Column(self.field, values)
 
     def missing(self) -> np.ndarray:
@@ -108,6 +108,12 @@ class Reading:
     """column -> kind, instead of the kind that would be found"""
     only: tuple[str, ...] = ()
     """columns to read; all of them when empty"""
+    tokens: str | None = None
+    """what texts are cut into: characters bytes words pairs"""
+    vocabulary: int | None = None
+    """different tokens at most"""
+    context: int | None = None
+    """tokens of a running text that the net sees at once"""
 
 
 @dataclass(frozen=True)
@@ -191,7 +197,7 @@ class Table:
         for name in sorted(self.columns):
             column = self.columns[name]
             digest.update(f"{name}:{column.field.kind}:{column.field.classes}".encode())
-            if isinstance(column.values, Pictures):
+            if not isinstance(column.values, np.ndarray):
                 digest.update(column.values.fingerprint().encode())
             elif column.field.kind == "boxes":
                 for boxes in column.values:

@@ -21,7 +21,7 @@ def _row_keys(table: Table) -> np.ndarray:
     """Per row a key that is equal when all inputs are equal."""
     parts = []
     for name, column in table.columns.items():
-        if name == table.target or column.field.kind in ("identifier", "text"):
+        if name == table.target or column.field.kind in ("identifier", "text", "running"):
             continue
         values = column.values.hashes() if isinstance(column.values, Pictures) else column.values
         parts.append(

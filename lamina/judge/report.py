@@ -33,6 +33,9 @@ MEANING = {
     "rmse": "root of the mean squared error; lower is better",
     "mae": "mean absolute error; lower is better",
     "median_error": "half of the errors are smaller; lower is better",
+    "bits_per_character": "surprise at the next character; lower is better",
+    "bits_per_word": "surprise at the next word; lower is better",
+    "perplexity": "between how many tokens it is unsure, on average; lower is better",
     "r2": "share of the variance that is explained",
     **pairs.MEANING,
 }
@@ -101,6 +104,9 @@ def _question(plan: Plan) -> str:
 
 def _given(plan: Plan) -> str:
     image = _examples.image_field(plan)
+    running = next((f for f in plan.inputs if f.kind == "running"), None)
+    if running and running.tokens:
+        return f"Answered from windows of {running.shape[0]} tokens ({running.tokens.kind})"
     others = [f.name for f in plan.inputs if f.kind != "image"]
     parts = []
     if image:

@@ -27,6 +27,7 @@ from torch.overrides import TorchFunctionMode
 from lamina.core import catalog, config
 from lamina.core.errors import LaminaError, ShipError, unknown
 from lamina.data._table import INPUT_KINDS, Field, Table
+from lamina.data._tokens import Tokens
 from lamina.ship import _parcel
 from lamina.tasks._task import Task
 from lamina.train import plan as planning
@@ -39,7 +40,13 @@ MOST_SIDE = 1024  # pixels of the frame's sides
 MOST_EXAMPLES = 100
 SPARE = 1 << 26  # bytes that a net may hold beside its weights
 CLOSE = 1e-2  # how far the first example's answer may lie from the one written, as on another machine
-DTYPES = {"image": torch.uint8, "number": torch.float64, "date": torch.float64, "label": torch.int64}
+DTYPES = {
+    "image": torch.uint8,
+    "number": torch.float64,
+    "date": torch.float64,
+    "label": torch.int64,
+    "running": torch.int64,
+}
 TYPES: dict[str, type | tuple[type, ...]] = {
     "task": str, "options": dict, "net": str, "net_config": dict, "inputs": list, "target": dict, "device": str,
     "threshold": (float, type(None)), "score": dict, "source": str, "licence": str, "examples": list, "parity": dict,
@@ -156,6 +163,8 @@ def _field(values: Any) -> Field:
     if not isinstance(values, dict) or not {"name", "kind"} <= values.keys():
         raise ShipError(f"one of its columns is {values!r:.40}.")
     field = config.from_json(Field, values)
+    if field.tokens:
+        Tokens.from_json(config.to_json(field.tokens))
     if len(field.classes) > MOST_NAMES or not all(isinstance(c, str) for c in field.classes):
         raise ShipError(f"the classes of '{field.name[:40]}' are no names, or more than {MOST_NAMES:,}.")
     if len(set(field.classes)) < len(field.classes) or bool(field.classes) != (field.kind in ("label", "labels")):
@@ -244,7 +253,7 @@ def _examples(
     arrays = []
     for i, field in enumerate(inputs):
         tensor = tensors.get(f"example.{i}")
-        shape = (rows, *field.shape[1:], field.shape[0]) if field.kind == "image" else (rows,)
+        shape = (rows, *field.shape[1:], field.shape[0]) if field.kind == "image" else (rows, *field.shape)
         if tensor is None or tuple(tensor.shape) != shape or tensor.dtype != DTYPES[field.kind]:
             raise ShipError(f"the examples of '{field.name[:40]}' are missing or of a wrong shape.")
         if field.kind == "label" and not ((tensor >= -1) & (tensor < len(field.classes))).all():

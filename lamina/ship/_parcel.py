@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import safetensors.numpy
 
-from lamina.core import catalog
+from lamina.core import catalog, config
 from lamina.core.errors import RunError, ShipError
 from lamina.core.run import Run
 from lamina.data._pictures import Pictures
+from lamina.data._running import Windows
 from lamina.data._table import TEST, Column, Field, Table
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ class Parcel:
 
 
 def _plain(field: Field) -> dict[str, Any]:
-    return {"name": field.name, "kind": field.kind, "classes": list(field.classes), "shape": list(field.shape)}
+    values = {"name": field.name, "kind": field.kind, "classes": list(field.classes), "shape": list(field.shape)}
+    return values | ({"tokens": config.to_json(field.tokens)} if field.tokens else {})
 
 
 def _without_folder(signature: str) -> str:
@@ -100,6 +102,8 @@ def kept(table: Table, inputs: Sequence[Field]) -> bytes:
             column = column.pack(field.shape).transpose(0, 2, 3, 1)
         elif field.kind == "image":
             column = column.transpose(0, 2, 3, 1)
+        elif isinstance(column, Windows):
+            column = column.at(np.arange(len(column)))
         values[f"{i}"] = np.ascontiguousarray(column)
     return safetensors.numpy.save(values, {"names": json.dumps([str(n) for n in few.names])})
 

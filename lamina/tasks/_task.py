@@ -116,6 +116,10 @@ class Task:
         """One answer (core.answers) per row of what `output` gave."""
         return told(output, self.target.classes, self.threshold)
 
+    def asked(self, net: nn.Module, sources: tuple[Any, ...]) -> list[tuple[str, Any]] | None:
+        """(name, answer) for what a person asks, where the task reads it by itself; None: it is read as a table."""
+        return None
+
     def loss_at_start(self) -> float | None:
         """Loss of a net that knows nothing (ln(classes)); None when there is no such rule."""
         return None

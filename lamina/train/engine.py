@@ -25,7 +25,7 @@ from lamina.tasks._task import Task
 from lamina.train import _state
 from lamina.train._report import Report
 from lamina.train.budget import Budget, Clock
-from lamina.train.evaluate import statistics
+from lamina.train.evaluate import batch_rows, statistics
 from lamina.train.health import Health
 from lamina.train.recipe import Recipe
 from lamina.train.step import Feed, Step
@@ -141,7 +141,7 @@ class _Training:
 
     def time_scoring(self) -> float:
         """Seconds of a pass over the validation rows, from one batch of them."""
-        rows = min(len(self.validation), SCORED)
+        rows = min(len(self.validation), SCORED, batch_rows(self.validation) if self.validation.window else SCORED)
         few = self.validation.first(rows)
         statistics(self.task, self.average.net, few)
         start = time.perf_counter()

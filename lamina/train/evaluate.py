@@ -18,12 +18,15 @@ from lamina.tasks._task import Batch, Task
 
 Asked = tuple[list[tuple[str, Any]], list[tuple[str, str]]]
 BATCH = 512  # rows; a picture of 224 x 224 x 3 is a seventeenth of that
+TOKENS = 4096  # per batch of a running text
 PIXELS = 512 * 32 * 32 * 3  # about as many input values per batch
 HELD = 4  # batches of asked rows that are decoded at once
 
 
 def batch_rows(batches: Batches) -> int:
     """Rows per batch so that inputs of any size take about the same memory."""
+    if batches.window:
+        return max(1, TOKENS // batches.window)
     return rows_of(batches.image_shape)
 
 
@@ -75,6 +78,9 @@ def asked(task: Task, net: nn.Module, inputs: Sequence[Field], *sources: Any) ->
 
     Sources are files, folders, tables, rows (dicts) or arrays. Raises DataError when nothing of a source can be read.
     """
+    own = task.asked(net, sources)
+    if own is not None:
+        return own, []
     found: list[tuple[str, Any]] = []
     bad: list[tuple[str, str]] = []
     for table in tables(sources, [*inputs, task.target], inputs):

@@ -188,6 +188,8 @@ def _picture_shape(pictures: _pictures.Pictures, rows: int, task: type[Task]) ->
 
 def _input_kind(inputs: tuple[Field, ...]) -> str:
     kinds = {f.kind for f in inputs}
+    if "running" in kinds:
+        return "running"
     return "row" if "image" not in kinds else "image" if kinds == {"image"} else "both"
 
 
@@ -219,6 +221,9 @@ def _sizes(name: str, inputs: tuple[Field, ...], outputs: int) -> dict[str, Any]
     found: dict[str, Any] = {"classes": outputs, "numbers": numbers, "categories": categories}
     if image and "image" not in module.TAKES:
         found["ranked"] = False
+    running = next((f for f in inputs if f.kind == "running"), None)
+    if running and running.tokens:
+        found |= {"vocabulary": len(running.tokens), "length": running.shape[0]}
     if image:
         found |= {"channels": image.shape[0], "side": image.shape[1]}
         if "side" in known and image.shape[1] != image.shape[2]:
@@ -296,7 +301,7 @@ def _option_reasons(task: str, options: dict[str, Any], target: Field) -> list[s
 def _recipe(table: Table, wish: Recipe, given: str, passes: float, task: type[Task]) -> tuple[Recipe, list[str]]:
     """Fill in what the wish leaves open."""
     rows, why = len(table.rows(TRAIN)), []
-    pictures = given != "row"
+    pictures = given in ("image", "both")
     filled: dict[str, Any] = {}
     if pictures:
         batch = min(128 if rows < MANY else 256, max(16, 2 ** int(math.log2(max(2, rows / 25)))))
@@ -319,7 +324,7 @@ def _recipe(table: Table, wish: Recipe, given: str, passes: float, task: type[Ta
     if augment == "auto":
         augment, reason = mirror.augmentation(table) if pictures else ("none", "")
         if "augment" in task.recipe:
-            augment, reason = task.recipe["augment"], f"Augmentation: {task.recipe['augment']}."
+            augment, reason = task.recipe["augment"], f"Augmentation: {task.recipe['augment']}." if pictures else ""
         why += [reason] if reason else []
     if {"mixup", "cutmix"} & set(augment.split("+")) and given != "image":
         raise SettingError("mixup and cutmix blend pictures; these rows hold other inputs too, or no picture.")

@@ -157,7 +157,7 @@ class Feed:
 
     def __call__(self, step: int) -> Batch:
         rows, passes = self.order(step)
-        batch = self.batches.get(rows)
+        batch = self.batches.draw(rows, passes, self.recipe.seed)
         if self.batches.streams:
             self.batches.ahead(self.order(step + 1)[0])
         if "image" in batch:

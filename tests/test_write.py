@@ -1,0 +1,265 @@
+"""Running text: the store, the windows, the measure, writing with a cache, and a whole training that is killed and shipped."""
+
+import argparse
+import inspect
+import math
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+
+import lamina
+from lamina import writing
+from lamina.core.errors import DataError, LaminaError, SettingError
+from lamina.data import _running
+from lamina.data._running import IGNORED, Coded
+from lamina.data._tokens import Tokens
+from lamina.nets import gpt
+from lamina.tasks._sampling import Sampling, Speller, drawn, written
+
+TEXT = inspect.getsource(argparse) + inspect.getsource(textwrap)
+
+
+@pytest.fixture
+def book(tmp_path):
+    path = tmp_path / "book.txt"
+    path.write_text(TEXT[:60_000], encoding="utf-8")
+    return path
+
+
+def coded(count=1000, ends=(800, 900, 1000)):
+    return Coded(np.arange(count, dtype=np.int32) % 200, Tokens("bytes"), ends, "x")
+
+
+@pytest.mark.parametrize("length", [2, 7, 16, 64, 99])
+def test_every_held_out_token_is_scored_once(length):
+    text = coded()
+    starts, skips, split = _running.cut(text, length)
+    for part, (begin, end) in ((1, (800, 900)), (2, (900, 1000))):
+        rows = np.flatnonzero(split == part)
+        windows = _running.Windows(text, starts, skips, length, 1)
+        targets = windows.at(rows)
+        places = starts[rows, None] + 1 + np.arange(length)
+        scored = np.sort(places[targets != IGNORED])
+        assert scored.tolist() == list(range(begin, end))
+        assert (targets[targets != IGNORED] == places[targets != IGNORED] % 200).all()
+
+
+def test_training_windows_stay_in_their_stretch():
+    text = coded()
+    starts, skips, split = _running.cut(text, 16)
+    rows = np.flatnonzero(split == 0)
+    inside = _running.Windows(text, starts, skips, 16, 0)
+    following = _running.Windows(text, starts, skips, 16, 1)
+    for moved in (0, 7, 15):
+        offsets = np.full(len(rows), moved)
+        x, y = inside.at(rows, offsets), following.at(rows, offsets)
+        assert (y == (x + 1) % 200).all()
+        assert starts[rows].max() + 16 < 800 and y[-1, -1] <= 799 % 200
+
+
+def test_a_text_is_coded_once_and_comes_back(book):
+    table = lamina.open(book)
+    again = lamina.open(book)
+    assert table.fingerprint() == again.fingerprint()
+    values = table["text"].values
+    assert isinstance(values.coded.ids, np.memmap) and values.coded.ids.dtype == np.uint8
+    assert table["text"].field.tokens.decode(values.coded.ids) == book.read_text(encoding="utf-8")
+    assert lamina.open(book, context=16).fingerprint() != table.fingerprint()
+
+
+@pytest.mark.parametrize("kind", ["bytes", "pairs"])
+def test_any_text_survives_the_store(tmp_path, kind):
+    path = tmp_path / "odd.txt"
+    strange = "a\u0301 \u05e9\u05dc\u05d5\u05dd \u200f \U0001f600 caf\u00e9\r\n "
+    path.write_bytes((strange * 400).encode() + "\x00\ud800 ".encode("utf-8", "surrogatepass") * 50)
+    table = lamina.open(path, tokens=kind, context=16)
+    tokens = table["text"].field.tokens
+    assert tokens.decode(table["text"].values.coded.ids) == strange * 400 + "\x00\ud800 " * 50
+
+
+def test_encodings_are_found(tmp_path):
+    said = "Größe und Länge, für alle: schön. " * 100
+    for encoding in ("utf-8", "utf-16", "latin-1", "utf-8-sig"):
+        path = tmp_path / f"{encoding}.txt"
+        path.write_bytes(said.encode(encoding))
+        table = lamina.open(path)
+        assert table["text"].field.tokens.decode(table["text"].values.coded.ids) == said, encoding
+
+
+def test_a_folder_is_read_once_per_content(tmp_path):
+    folder = tmp_path / "code"
+    (folder / "deep").mkdir(parents=True)
+    for i in range(6):
+        (folder / f"f{i}.c").write_text(TEXT[i * 3000 : (i + 1) * 3000])
+    (folder / "deep" / "copy.c").write_text(TEXT[:3000])
+    (folder / "deep" / "broken.c").write_bytes(bytes(range(32)) * 90)
+    table = lamina.open(folder)
+    assert any("1 files are copies" in n for n in table.notes) and any("6 files" in n for n in table.notes)
+    assert [b.where for b in table.bad] == ["deep/broken.c"]
+    ids = np.asarray(table["text"].values.coded.ids)
+    assert (ids == 3).sum() == 5  # <end> between six files
+
+
+@pytest.mark.parametrize(
+    ("content", "how", "message"),
+    [
+        (b"", {}, "is empty"),
+        (b"one line\n", {}, "holds 9 bytes; learning to write needs 1,000"),
+        (bytes(range(256)) * 40, {}, "is not text: .* control signs; --tokens bytes"),
+        (b"a" * 5000, {}, "a vocabulary of 1"),
+        (b"some words " * 500, {"context": 5000}, "--context must be between 2 and"),
+        (b"some words " * 500, {"tokens": "charakters"}, "did you mean 'characters'"),
+    ],
+)
+def test_bad_texts(tmp_path, content, how, message):
+    path = tmp_path / "bad.txt"
+    path.write_bytes(content)
+    with pytest.raises(LaminaError, match=message):
+        lamina.open(path, **how)
+
+
+@pytest.mark.parametrize("style", gpt.STYLES)
+def test_the_cache_changes_nothing(style):
+    torch.manual_seed(0)
+    net = gpt.Net(gpt.Config(style=style, length=48)).eval()
+    tokens = torch.randint(65, (3, 48))
+    with torch.no_grad():
+        whole, state, parts = net(tokens), net.start(), []
+        for size in (5, 1, 1, 10, 1, 30):
+            seen = state[0].seen
+            parts.append(net.go_on(tokens[:, seen : seen + size], state))
+    assert net.room(state) == 0
+    assert torch.allclose(whole, torch.cat(parts, 1), atol=2e-5)
+    with pytest.raises(SettingError, match=r"49 tokens are more than net.length \(=48\)"):
+        net.go_on(tokens[:, :1], state)
+
+
+@pytest.mark.parametrize("style", gpt.STYLES)
+def test_striped_attention_is_attention(style):
+    torch.manual_seed(0)
+    net = gpt.Net(gpt.Config(style=style, length=70))
+    tokens = torch.randint(65, (2, 70))
+    logits = net(tokens)
+    logits.square().mean().backward()
+    grads = [p.grad.clone() for p in net.parameters()]
+    net.zero_grad()
+    saved, gpt.SelfAttention.forward = gpt.SelfAttention.forward, _plain_attention
+    try:
+        other = net(tokens)
+        other.square().mean().backward()
+    finally:
+        gpt.SelfAttention.forward = saved
+    assert torch.allclose(logits, other, atol=1e-5)
+    for own, p in zip(grads, net.parameters(), strict=True):
+        assert torch.allclose(own, p.grad, atol=1e-6 + 1e-4 * float(own.abs().max()))
+
+
+def _plain_attention(self, x, turns=None, cache=None):
+    from lamina.nets._attention import turned
+
+    b, t, c = x.shape
+    q, k, v = self.ask(x).view(b, t, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
+    if turns is not None:
+        q, k = turned(q, *turns), turned(k, *turns)
+    score = q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])
+    score = score.masked_fill(torch.ones(t, t).triu(1).bool(), -math.inf)
+    return self.out((score.softmax(-1) @ v).transpose(1, 2).reshape(b, t, c))
+
+
+def test_no_token_sees_what_follows():
+    torch.manual_seed(0)
+    net = gpt.Net(gpt.Config(length=40)).eval()
+    tokens = torch.randint(65, (1, 40))
+    changed = tokens.clone()
+    changed[0, 25:] = (changed[0, 25:] + 1) % 65
+    with torch.no_grad():
+        before, after = net(tokens), net(changed)
+    assert torch.equal(before[:, :25], after[:, :25]) and not torch.equal(before[:, 25:], after[:, 25:])
+
+
+def test_draws_keep_to_what_is_asked():
+    logits = torch.log(torch.tensor([[1e-9, 1e-9, 1e-9, 0.1, 0.5, 0.3, 0.1]])).repeat(4000, 1)
+    assert drawn(logits, Sampling(temperature=0), 0).eq(4).all()
+    assert set(drawn(logits, Sampling(temperature=1, top_k=2), 0).tolist()) == {4, 5}
+    assert set(drawn(logits, Sampling(temperature=1, top_p=0.75), 0).tolist()) == {4, 5}
+    share = torch.bincount(drawn(logits, Sampling(temperature=1, seed=3), 0), minlength=7) / 4000
+    assert torch.allclose(share[3:], torch.tensor([0.1, 0.5, 0.3, 0.1]), atol=0.03)
+    assert not torch.equal(drawn(logits, Sampling(), 0), drawn(logits, Sampling(), 1))
+    assert torch.equal(drawn(logits, Sampling(seed=5), 7), drawn(logits, Sampling(seed=5), 7))
+    with pytest.raises(SettingError, match="top-p"):
+        Sampling(top_p=0.0)
+
+
+def test_writing_beyond_the_context_goes_on():
+    torch.manual_seed(0)
+    net = gpt.Net(gpt.Config(length=16, depth=2, width=32, heads=2)).eval()
+    ids = list(written(net, [5, 6, 7], Sampling(temperature=0), 60, 16))
+    assert len(ids) == 60 or ids[-1] == 3
+    seen = [5, 6, 7]
+    for i, token in enumerate(ids[:13]):  # without a cache, while the context holds all
+        with torch.no_grad():
+            assert int(drawn(net(torch.tensor([seen]))[:, -1], Sampling(temperature=0), i)) == token
+        seen.append(token)
+
+
+@pytest.mark.parametrize("kind", ["bytes", "pairs", "characters", "words"])
+def test_pieces_are_the_text(kind):
+    text = "caf\u00e9 \U0001f600 d\u00e9j\u00e0 vu, said he. " * 4
+    tokens = Tokens.fit([text], kind)
+    ids, speller = tokens.encode(text).tolist(), Speller(tokens)
+    pieces = [speller(i) for i in ids] + [speller.end()]
+    assert "".join(pieces) == tokens.decode(ids)
+    assert all("\ufffd" not in p for p in pieces)
+
+
+def test_a_training_that_writes(book, tmp_path):
+    settings = {"depth": 1, "width": 32, "heads": 2}
+    run = lamina.fit(book, epochs=0.7, context=32, net_settings=settings, show=False, run=tmp_path / "run", lr=0.01)
+    score = run.score()
+    assert score.name == "bits_per_character" and score.low < score.value < score.high
+    assert score.value < score.baselines["tokens alone"]
+    assert score.numbers["perplexity"] == pytest.approx(2**score.value, rel=1e-5)  # a token is a character
+    one, two = ("".join(run.write("def ", 80, seed=1)) for _ in range(2))
+    assert one == two and len(one) == 80 and one != "".join(run.write("def ", 80, seed=2))
+    stopped = "".join(run.write("def ", 80, seed=1, stop=one[30:33]))
+    assert one.startswith(stopped) and one[30:33] not in stopped
+    assert run.ask("import ").text
+    with pytest.raises(SettingError, match="--length"):
+        next(writing.write(run, "", 0))
+    pack = lamina.load(run.ship("pack"))
+    assert "".join(writing.write(pack, "def ", 40, seed=1)) == one[:40]
+    assert (run.path / "report.html").read_text(encoding="utf-8").count("How does the text go on?")
+    assert run.score(book).value == pytest.approx(score.value, rel=1)
+
+
+def test_the_same_seed_gives_the_same_bits_after_a_stop(book, tmp_path, monkeypatch):
+    monkeypatch.setattr("lamina.train.ways.REPEATED", 1e9)
+    settings = {"depth": 1, "width": 16, "heads": 1}
+    how = {"steps": 30, "context": 16, "net_settings": settings, "show": False}
+    whole = lamina.fit(book, run=tmp_path / "whole", **how)
+    from lamina import api
+    from lamina.train.plan import Wishes
+    from lamina.train.recipe import Recipe
+
+    calls = []
+    reading = api.Reading(context=16)
+    wishes = Wishes(net_settings={k: str(v) for k, v in settings.items()}, recipe=Recipe(steps=30))
+    monkeypatch.setattr("lamina.train.engine.TICK", 0.0)
+    api.train(lamina.open(book, context=16), wishes, tmp_path / "part", reading=reading,
+              stop=lambda: len(calls) > 12 or bool(calls.append(1)))  # fmt: skip
+    done = api.resume(tmp_path / "part")
+    for (name, a), b in zip(whole.net.state_dict().items(), done.net.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_a_net_that_does_not_write_says_so(tmp_path, people):
+    run = lamina.fit(people, epochs=1, show=False, run=tmp_path / "r")
+    with pytest.raises(SettingError, match="does not write"):
+        run.write("x")
+
+
+def test_tokens_must_be_a_number_of_tokens(book):
+    with pytest.raises(DataError, match="--context"):
+        lamina.open(book, context=1)
