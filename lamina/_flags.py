@@ -1,0 +1,133 @@
+"""The flags of every command; those of a training come from the dataclasses they fill."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import NoReturn
+
+from lamina import __version__
+from lamina.core import config
+from lamina.core.errors import SettingError, unknown
+from lamina.train.recipe import Recipe
+
+ROOMS = ("nets", "tasks", "recipes", "data", "explanations", "exports", "runs")
+SHIP = "write a trained net as one file that answers alike: preprocessing, classes and score inside"
+EXAMPLES = """examples:
+  lamina train                               the handwritten digits that come with Lamina
+  lamina train photos/ --minutes 5           a folder of class folders
+  lamina train houses.csv --target price     a table
+  lamina ask runs/photos-1 new.jpg           what a trained net answers
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are one sentence with the nearest name."""
+
+    def error(self, message: str) -> NoReturn:
+        if "invalid choice: '" in message:
+            found = message.split("invalid choice: '")[1].split("'", maxsplit=1)[0]
+            raise unknown("command", found, re.findall("[a-z]+", message.rsplit("choose from", maxsplit=1)[-1]))
+        raise SettingError(f"{message[0].lower()}{message[1:]}; `{self.prog} --help` shows what there is.")
+
+
+def parser() -> Parser:
+    """All commands and their flags."""
+    top = Parser("lamina", description="Learn from your data: images and tables in; a trained, scored, explained net out.",
+                 epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)  # fmt: skip
+    top.add_argument("--version", action="version", version=f"lamina {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    for name, about in (("train", "train on data: announce a plan, keep to the time, score, report"),
+                        ("look", "say what the data is and what would be done, without training"),
+                        ("bench", "measure the machine, and how much of it training a net reaches")):  # fmt: skip
+        sub = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
+        _data_flags(sub)
+        if name == "train":
+            sub.add_argument("--resume", metavar="RUN", help="go on with a stopped or killed run, to the same bits")
+            sub.add_argument("--run", metavar="DIR", help="folder of the new run; runs/NAME-1 when not given")
+        if name == "bench":
+            sub.add_argument("--json", action="store_true", help="print JSON")
+    sub = commands.add_parser("score", help="score a run, on its test rows or on other data", allow_abbrev=False)
+    sub.add_argument("run", metavar="RUN")
+    sub.add_argument("--on", metavar="DATA", help="data with the same columns; all its rows are scored")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+    sub = commands.add_parser(
+        "ask", help="what a trained net answers for files, a folder or a table", allow_abbrev=False
+    )
+    sub.add_argument("run", metavar="RUN")
+    sub.add_argument("files", metavar="FILE", nargs="+")
+    sub.add_argument("--json", action="store_true", help="one JSON object per row")
+    sub.add_argument("--csv", action="store_true", help="a table: name, answer, probability of each class")
+    sub = commands.add_parser("explain", help="why a net answers as it does for an input", allow_abbrev=False)
+    sub.add_argument("run", metavar="RUN")
+    sub.add_argument("input", metavar="INPUT", help="a picture file, a row as JSON, or the position of a test row")
+    sub.add_argument("--method", metavar="NAME", help="one of `lamina list explanations`, or all; else one that fits")
+    sub.add_argument("--class", dest="label", metavar="X", help="the class to explain; else the most probable one")
+    sub.add_argument("--out", metavar="DIR", help="folder of the pictures and arrays; else one inside the run")
+    sub = commands.add_parser(
+        "dream", help="a picture changed until the net sees more of a class in it", allow_abbrev=False
+    )
+    sub.add_argument("run", metavar="RUN")
+    sub.add_argument("--class", dest="label", metavar="X", help="the class to dream of")
+    sub.add_argument("--layer", metavar="PATH", default="", help="dream of what a layer looks for, such as features.3")
+    sub.add_argument(
+        "--start", metavar="PHOTO", help="a picture file, or the position of a test row; else an even picture"
+    )
+    sub.add_argument("--side", metavar="N", help="shorter side in pixels, for nets that take pictures of any size")
+    sub.add_argument("--out", metavar="DIR", help="folder of the pictures and arrays; else one inside the run")
+    _write_flags(commands.add_parser("write", help="let a net that learned a text write on", allow_abbrev=False))
+    sub = commands.add_parser("ship", help=SHIP, description=SHIP, allow_abbrev=False)
+    sub.add_argument("run", metavar="RUN")
+    sub.add_argument("--to", default="pack", metavar="FORM", help="pack (the default), onnx; `lamina list exports`")
+    sub.add_argument("--out", metavar="FILE", help="the file; in the run's folder when not given")
+    sub = commands.add_parser("report", help="where the report of a run is; one HTML file", allow_abbrev=False)
+    sub.add_argument("run", metavar="RUN")
+    sub = commands.add_parser(
+        "list", help="nets, tasks, recipes, data sources, explanations, exports or runs", allow_abbrev=False
+    )
+    sub.add_argument("what", metavar="|".join(ROOMS))
+    sub = commands.add_parser("fetch", help="bring real data that recipes and made sources need", allow_abbrev=False)
+    sub.add_argument("name", metavar="NAME", help="a source such as stamps, or one of its packages")
+    commands.add_parser(
+        "doctor", help="versions, cores, memory, accelerator; what is missing and how to get it", allow_abbrev=False
+    )
+    return top
+
+
+def _write_flags(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("run", metavar="RUN")
+    sub.add_argument("--start", metavar="TEXT", default="", help="what the text begins with")
+    sub.add_argument("--file", metavar="FILE", help="a file that the text begins with")
+    sub.add_argument("--length", metavar="N", help="tokens to write at most (500)")
+    sub.add_argument("--temperature", metavar="T", help="0: always the likeliest token; 1: as the net says (0.8)")
+    sub.add_argument("--top-k", metavar="K", help="draw from so many of the likeliest tokens; 0: all (0)")
+    sub.add_argument("--top-p", metavar="P", help="draw from the likeliest that hold this share together (1)")
+    sub.add_argument("--stop", metavar="TEXT", help="end before this text")
+    sub.add_argument("--seed", metavar="N", help="key of the draws (0)")
+    sub.add_argument("--interactive", action="store_true", help="go on after every line that is typed")
+
+
+def _data_flags(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("data", metavar="DATA", nargs="?", default="digits", help="folder, file, or digits (the default)")
+    sub.add_argument("--target", metavar="COLUMN", help="column to be learned")
+    sub.add_argument(
+        "--ignore", metavar="COLUMN", action="append", default=[], help="column to leave out; may be repeated"
+    )
+    sub.add_argument("--query", metavar="SQL", help="rows of an SQLite file")
+    sub.add_argument("--sheet", help="sheet of an Excel file")
+    sub.add_argument("--tokens", metavar="KIND", help="what texts are cut into: characters bytes words pairs")
+    sub.add_argument("--vocabulary", metavar="N", help="different tokens at most")
+    sub.add_argument("--context", metavar="N", help="tokens of a running text that the net sees at once")
+    sub.add_argument("--task", help="classify or regress, instead of the one that fits the target")
+    sub.add_argument(
+        "--net", metavar="NET[/SIZE]", help="a net by name, such as resnet/20; --net.SETTING changes its settings"
+    )
+    sub.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    group = sub.add_argument_group("recipe (open ones are chosen for the data)")
+    for setting in config.settings(Recipe):
+        group.add_argument(
+            f"--{setting.name.replace('_', '-')}",
+            dest=f"recipe_{setting.name}",
+            metavar="X",
+            help=setting.help.replace("%", "%%"),
+        )
