@@ -33,6 +33,7 @@ from lamina.train.plan import Plan, Wishes
 from lamina.train.recipe import Recipe
 
 CONFIG_VERSION = 1
+FITTED = "fitted.json"  # options that were found after training
 FINISHING = 2.0  # seconds kept for baselines and the report
 
 
@@ -204,7 +205,7 @@ def _train(
     where, threads = device.choose(plan.device), torch.get_num_threads()
     task, net = planning.build(plan, table, where)
     limit = 60 * plan.recipe.minutes if plan.recipe.minutes else float("inf")
-    tests = len(table.rows(TEST)) / len(table.rows(VALIDATION))
+    tests = 1 + len(table.rows(TEST)) / len(table.rows(VALIDATION))  # and the validation rows once more, to calibrate
     clock = Clock(begun, limit, min(0.2 * limit, FINISHING), tests)
     if display and fresh:
         display.plan(fresh, net, _constant(task, table), run)
@@ -239,6 +240,8 @@ class Trained:
             raise RunError(f"{run.path} has no trained net yet; `lamina train --resume {run.path}` goes on with it.")
         self.plan = Plan.from_json(self.config["plan"])
         self._net: nn.Module | None = None
+        if run.has(FITTED):
+            self.plan = replace(self.plan, options={**self.plan.options, **run.read_json(FITTED)})
         self.task = planning.task_of(self.plan.task, self.plan.target, self.plan.options)
 
     @property
@@ -261,12 +264,28 @@ class Trained:
         return self._net
 
     def _finish(self, table: Table, complete: bool) -> None:
-        """Score on the test rows, and the report; not complete: training was stopped and can go on."""
+        """Calibration, score on the test rows, and the report; not complete: training was stopped and can go on."""
         seed = self.plan.recipe.seed
+        self._fit_options(table)
         made = score.measure(self.task, self.net, table, seed, self._signature(table, "test"), cache=shared())
         self.run.write_json("score.json", {**made.to_json(), "complete": complete})
         self.run.write(parcel.EXAMPLES, parcel.kept(table, self.plan.inputs))
         self.run.write("report.html", report.page(self.run, self.config, table, self.plan).encode())
+
+    def _fit_options(self, table: Table) -> None:
+        """What is fitted on the validation rows after training; the plan stays as it was, for a run that goes on."""
+        self.plan = Plan.from_json(self.config["plan"])
+        self.task = planning.task_of(self.plan.task, self.plan.target, self.plan.options)
+        rows = table.take(table.rows(VALIDATION))
+        device_ = next(self.net.parameters()).device
+        fitted = self.task.fitted(
+            lambda: evaluate.statistics(
+                self.task, self.net, Batches(rows, table.inputs, self.task.target, device_, shared())
+            )
+        )
+        self.run.write_json(FITTED, fitted)
+        self.plan = replace(self.plan, options={**self.plan.options, **fitted})
+        self.task = planning.task_of(self.plan.task, self.plan.target, self.plan.options)
 
     def score(self, on: Any = None) -> Score:
         """The score on the test rows of its data, as measured after training; or on all rows of other data.

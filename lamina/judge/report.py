@@ -250,6 +250,7 @@ def _measures(score: Score, plan: Plan) -> dict[str, Any]:
         ],
         "more_recall": max(0, len(recalls) - MOST_CLASSES),
         "calibration": _plots.reliability(found),
+        "temperature": plan.options.get("temperature"),
         "calibration_error": f"{100 * found['error']:.1f} points" if found.get("error") is not None else "",
     }
 

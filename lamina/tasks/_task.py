@@ -96,6 +96,10 @@ class Task:
     def settle(self, net: nn.Module, rows: dict[str, np.ndarray]) -> None:
         """After a validation: put into the net (and `rows`) what is chosen by it, such as a threshold."""
 
+    def fitted(self, validated: Callable[[], dict[str, np.ndarray]]) -> dict[str, Any]:
+        """Options that the best net's statistics of the validation rows tell after training, such as a temperature."""
+        return {}
+
     def curves(self, rows: dict[str, np.ndarray]) -> list[dict[str, Any]]:
         """Curves for the report, plain values: title, x, y, percent, lines of {name, x, y}, mark (x, y, text), about."""
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lamina.data._table import TRAIN, Field, Table
-from lamina.measures import labels, several_labels
+from lamina.measures import labels, several_labels, temperature
 from lamina.tasks._task import Batch, Task, inputs, mean_loss
 
 RARE = 0.1  # a class under this share of an even one asks for weights
@@ -20,7 +21,8 @@ class Classify(Task):
     """One label (target kind label) or several (target kind labels) per row.
 
     options: "weights", a list of one loss weight per class, or None; "smoothing" in [0, 1): share of the target that is spread
-    over all classes (Szegedy 2016, eq. 9); "mirror": pictures are answered from both mirrorings.
+    over all classes (Szegedy 2016, eq. 9); "mirror": pictures are answered from both mirrorings; "temperature" of the
+    answered probabilities, fitted after training.
     """
 
     target_kind = ("label", "labels")
@@ -79,7 +81,18 @@ class Classify(Task):
         if self.options.get("mirror") and "image" in batch:
             mirrored = net(*inputs(net, {**batch, "image": batch["image"].flip(3)})).float()
             probabilities = (probabilities + (mirrored.sigmoid() if self.several else mirrored.softmax(-1))) / 2
-        return probabilities
+        softer = self.options.get("temperature", 1.0)
+        return probabilities if softer == 1.0 else self._tempered(probabilities, softer)
+
+    def _tempered(self, probabilities: Tensor, by: float) -> Tensor:
+        logs = probabilities.clamp(min=1e-12).log() / by
+        if self.several:
+            return (logs - (1 - probabilities).clamp(min=1e-12).log() / by).sigmoid()
+        return logs.softmax(-1)
+
+    def fitted(self, validated: Callable[[], dict[str, np.ndarray]]) -> dict[str, Any]:
+        found = temperature.fit(validated())
+        return {} if found == 1.0 else {"temperature": found}
 
     def score(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         probabilities, target = self._probabilities(net, batch), batch["target"]

@@ -24,7 +24,7 @@ class Clock:
     reserve: float = 0.0
     """seconds kept for baselines and the report"""
     tests: float = 0.0
-    """test rows per validation row: scoring takes so many times the seconds of a validation"""
+    """rows that are scored at the end per validation row: it takes so many times the seconds of a validation"""
     scoring: float = 0.0
     """seconds kept for scoring the test rows"""
 
