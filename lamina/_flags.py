@@ -58,6 +58,7 @@ def parser() -> Parser:
     sub.add_argument("files", metavar="FILE", nargs="+")
     sub.add_argument("--json", action="store_true", help="one JSON object per row")
     sub.add_argument("--csv", action="store_true", help="a table: name, answer, probability of each class")
+    sub.add_argument("--out", metavar="DIR", help="folder of the drawn answers, such as boxes; else `asked` in the run")
     sub = commands.add_parser("explain", help="why a net answers as it does for an input", allow_abbrev=False)
     sub.add_argument("run", metavar="RUN")
     sub.add_argument("input", metavar="INPUT", help="a picture file, a row as JSON, or the position of a test row")

@@ -20,7 +20,7 @@ from lamina.data import _asked as asked
 from lamina.data import _target, sniff
 from lamina.data._batches import Batches
 from lamina.data._store import shared
-from lamina.data._table import SPLITS, TEST, TRAIN, VALIDATION, Reading, Table
+from lamina.data._table import SPLITS, TEST, TRAIN, VALIDATION, Field, Reading, Table
 from lamina.judge import report, score
 from lamina.judge.score import Score
 from lamina.ship import _parcel as parcel
@@ -330,6 +330,11 @@ class Trained:
     def classes(self) -> tuple[str, ...]:
         """Names of the labels, in the order of their codes; () when a number is answered."""
         return self.plan.target.classes
+
+    @property
+    def columns(self) -> tuple[tuple[Field, ...], Field]:
+        """The columns that it reads, and the one that it answers."""
+        return self.plan.inputs, self.plan.target
 
     def explain(
         self, source: Any, method: str | None = None, *, label: str | None = None, data: Any = None, **settings: Any

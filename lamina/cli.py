@@ -190,7 +190,7 @@ def _ask(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
     answers, bad = trained.answers(*options.files)
     if options.csv:
         rows = csv.writer(sys.stdout)
-        classes = trained.classes
+        classes = trained.classes if all("probabilities" in a.to_json() for _, a in answers) else ()
         rows.writerow(["name", "answer", *classes])
         for name, answer in answers:
             told = answer.to_json()
@@ -203,6 +203,12 @@ def _ask(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
         )
     for where, why in bad:
         print(f"lamina: left out {where}: {why}", file=sys.stderr)
+    if any(hasattr(answer, "draw") for _, answer in answers):
+        from lamina.asking import drawn
+
+        beside = Path(trained.path) / "asked" if Path(trained.path).is_dir() else Path("asked")
+        paths = drawn(answers, options.files, trained.columns, Path(options.out) if options.out else beside)
+        print(f"drawn: {paths[0]}{f' and {len(paths) - 1} more' if paths[1:] else ''}", file=sys.stderr)
     return 0
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 ALL = "all"
 FIRST = ("gradcam", "columns", "integrated_gradients", "saliency")  # the first that fits is taken when none is named
+EXPLAINED = ("label", "labels", "number")  # kinds of answer
 ALONE = ("dream",)  # takes long and is asked for by name
 Left = list[tuple[str, str]]
 
@@ -119,6 +120,8 @@ def _one(trained: Trained, batch: Batch, question: Question, name: str, settings
 
 
 def _output(trained: Trained, label: str | None) -> int | None:
+    if trained.plan.target.kind not in EXPLAINED:
+        raise SettingError(f"explanations are of labels and numbers; this net answers {trained.plan.target.kind}.")
     if label is None:
         return None
     classes = trained.plan.target.classes

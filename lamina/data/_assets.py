@@ -62,7 +62,7 @@ NEEDED = {"stamps": ("tuxpaint-stamps-default", "lomiri-wallpapers-16.04", "mate
 
 def home() -> Path:
     """Folder of what Lamina keeps for all runs."""
-    return Path(os.environ.get("LAMINA_HOME") or Path.home() / ".cache" / "lamina")
+    return Path(os.environ.get("LAMINA_HOME") or Path.home() / ".cache" / "lamina").absolute()
 
 
 def folder(name: str) -> Path:

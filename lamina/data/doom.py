@@ -8,6 +8,8 @@ core), below $LAMINA_HOME/made or ~/.cache/lamina/made.
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -89,16 +91,17 @@ def _make(aside: Path) -> None:
         raise DataError("doom is drawn by the package vizdoom (39 MB, MIT): pip install vizdoom brings it.") from None
     writer, levels = _made.Writer(aside), []
     folder = Path(vizdoom.__file__).parent
-    for wad in dict.fromkeys(wad for wad, _ in LEVELS):
-        game = _game(vizdoom, folder / wad, next(name for own, name in LEVELS if own == wad))
-        try:
-            for level, (own, name) in enumerate(LEVELS):
-                if own == wad:
-                    views = _views(game, level, name)
-                    writer.add(views.__getitem__, len(views))
-                    levels += [level] * len(views)
-        finally:
-            game.close()
+    with tempfile.TemporaryDirectory() as own_files, contextlib.chdir(own_files):  # it writes its settings there
+        for wad in dict.fromkeys(wad for wad, _ in LEVELS):
+            game = _game(vizdoom, folder / wad, next(name for own, name in LEVELS if own == wad))
+            try:
+                for level, (own, name) in enumerate(LEVELS):
+                    if own == wad:
+                        views = _views(game, level, name)
+                        writer.add(views.__getitem__, len(views))
+                        levels += [level] * len(views)
+            finally:
+                game.close()
     split = np.array([split_of(level) for level in levels], np.int8)
     writer.finish(level=np.array(levels), split=split)
 

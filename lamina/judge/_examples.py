@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from lamina.core.drawing import rectangles
 from lamina.core.errors import DataError
 from lamina.data._augment import named
 from lamina.data._batches import Batches
@@ -43,24 +44,29 @@ def said(value: Any) -> str:
     return f"{value:,.6g}" if isinstance(value, float) else str(value)
 
 
-def data_uri(pixels: np.ndarray) -> str:
-    """uint8 (height, width, 1|3) -> a PNG inside a data address, SIDE pixels at most; tiny ones in whole multiples."""
+def data_uri(pixels: np.ndarray, most: int = SIDE) -> str:
+    """uint8 (height, width, 1|3) -> a PNG inside a data address, `most` pixels a side; tiny ones in whole multiples."""
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     largest = max(image.size)
     if largest < TINY:
         times = max(1, 112 // largest)
         image = image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
     else:
-        image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+        image.thumbnail((most, most), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _picture(values: Any, row: int) -> str:
-    """Data address of a row, "" when its file is gone."""
+def _picture(values: Any, row: int, marks: dict[str, Any] | None = None) -> str:
+    """Data address of a row, "" when its file is gone; boxes that are true broken, those that were answered full."""
     try:
-        return data_uri(values.open(row) if isinstance(values, Pictures) else values[row].transpose(1, 2, 0))
+        pixels = values.open(row) if isinstance(values, Pictures) else values[row].transpose(1, 2, 0)
+        for name, boxes in (marks or {}).items():
+            sides = [[b[side] for side in ("left", "top", "right", "bottom")] for b in boxes]
+            texts, names = [f"{b['class']} {100 * b['score']:.0f}" for b in boxes], [b["class"] for b in boxes]
+            pixels = rectangles(pixels, sides, texts, names, dashed=name == "target")
+        return data_uri(pixels, 2 * SIDE if marks else SIDE)
     except (DataError, IndexError):
         return ""
 
@@ -82,7 +88,7 @@ def mistakes(found: Sequence[dict[str, Any]], table: Table, plan: Plan) -> list[
             "answer": said(answer),
             "sure": f"{100 * sure:.0f} %" if sure is not None and math.isfinite(sure) else "",
             "error": f"{'-' if answer < target else '+'}{shown('', abs(answer - target))}" if number else "",
-            "pictures": [_picture(table[f.name].values, row) if known else "" for f in images],
+            "pictures": [_picture(table[f.name].values, row, mistake.get("marks")) if known else "" for f in images],
             "said": mistake.get("said", ""),
             "values": [value_shown(table[f.name], row) if known else "-" for f in columns],
         })  # fmt: skip

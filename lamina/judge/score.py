@@ -18,8 +18,11 @@ from lamina.tasks._task import Task
 from lamina.train.evaluate import statistics
 
 MISTAKES = 24  # rows kept for the report
-PERCENT = ("accuracy", "balanced_accuracy", "macro_f1", "micro_f1", "exact", "auc",
-           "eer", "pair_accuracy", "false_accepts", "false_rejects", "found_at_1_percent")  # fmt: skip
+PERCENT = (
+    "accuracy", "balanced_accuracy", "macro_f1", "micro_f1", "exact", "auc",
+    "eer", "pair_accuracy", "false_accepts", "false_rejects", "found_at_1_percent",
+    "map", "map_50", "map_75", "map_small", "map_medium", "map_large", "recall_100",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, repr=False)

@@ -22,6 +22,7 @@ TAKES = ("image",)
 SIZES: dict[str, dict] = {
     "small": {"stem": 16, "stages": (32, 64)},
     "medium": {"stem": 24, "stages": (64, 128)},
+    "long": {"stem": 16, "stages": (32, 64, 128, 192)},
     "large": {"stem": 64, "stages": (128, 256, 512), "early": False},
 }
 

@@ -40,6 +40,7 @@ MOST_SIDE = 1024  # pixels of the frame's sides
 MOST_EXAMPLES = 100
 SPARE = 1 << 26  # bytes that a net may hold beside its weights
 CLOSE = 1e-2  # how far the first example's answer may lie from the one written, as on another machine
+CLASSED = ("label", "labels", "boxes", "mask")  # kinds whose values are of classes
 DTYPES = {
     "image": torch.uint8,
     "number": torch.float64,
@@ -150,6 +151,10 @@ def built(content: dict[str, Any], tensors: dict[str, Tensor]) -> Found:
         task = planning.task_of(content["task"], target, content["options"])
         if task.threshold != content["threshold"]:
             raise ShipError(f"its threshold is {content['threshold']}, and this Lamina's is {task.threshold}.")
+        if content["net_config"].get("classes", task.outputs) != task.outputs:
+            raise ShipError(
+                f"its net answers {content['net_config']['classes']!r:.20} classes, and there are {task.outputs}."
+            )
         net = _net(content["net"], content["net_config"], weights)
     except LaminaError:
         raise
@@ -167,12 +172,16 @@ def _field(values: Any) -> Field:
         Tokens.from_json(config.to_json(field.tokens))
     if len(field.classes) > MOST_NAMES or not all(isinstance(c, str) for c in field.classes):
         raise ShipError(f"the classes of '{field.name[:40]}' are no names, or more than {MOST_NAMES:,}.")
-    if len(set(field.classes)) < len(field.classes) or bool(field.classes) != (field.kind in ("label", "labels")):
+    if len(set(field.classes)) < len(field.classes) or bool(field.classes) != (field.kind in CLASSED):
         raise ShipError(f"the classes of '{field.name[:40]}' are named twice, or do not fit its kind.")
     sides = field.shape
     whole = all(isinstance(s, int) and not isinstance(s, bool) and 1 <= s <= MOST_SIDE for s in sides)
     if not whole or (len(sides) == 3 and sides[0] in (1, 3)) != (field.kind == "image"):
         raise ShipError(f"'{field.name[:40]}' has the shape {sides!r:.40}; pictures have at most {MOST_SIDE} a side.")
+    if field.fit not in _parcel.PREPROCESSING:
+        raise ShipError(
+            f"'{field.name[:40]}' is fitted by {field.fit!r:.40}; there is {', '.join(_parcel.PREPROCESSING)}."
+        )
     return field
 
 
@@ -274,7 +283,7 @@ def check_first(outputs: Callable[[Table], dict[str, np.ndarray]], found: Found,
         if mine is None or told is None or told.shape != (len(found.examples), *mine.shape[1:]):
             raise ShipError(f"{path} answers in another shape than its examples say.")
         classes = len(found.task.target.classes)
-        if mine.dtype != told.dtype or (classes and mine.shape[1:] != (classes,)):
+        if mine.dtype != told.dtype or (name == "probabilities" and mine.shape[1:] != (classes,)):
             raise ShipError(f"{path} has {classes:,} classes and answers {mine.shape[1:]} of {mine.dtype}.")
         scale = max(1.0, float(np.abs(told[:1]).max(initial=0))) if name == "answer" else 1.0
         if not np.allclose(mine, told[:1], rtol=0, atol=CLOSE * scale, equal_nan=True):

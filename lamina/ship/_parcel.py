@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 EXAMPLES = "examples.safetensors"  # in a run's folder
 COUNT = 10  # test rows that go along
-PREPROCESSING = "pictures are resized to cover the frame (bicubic, antialiased) and cropped around its centre; transparent pixels over white"
+PREPROCESSING = {
+    "crop": "pictures are resized to cover the frame (bicubic, antialiased) and cropped around its centre; transparent pixels over white",
+    "stretch": "pictures are stretched to the frame (bicubic, antialiased); transparent pixels over white",
+}
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Parcel:
             "inputs": [_plain(f) for f in self.plan.inputs],
             "target": _plain(self.plan.target),
             "threshold": self.task.threshold,
-            "preprocessing": PREPROCESSING,
+            "preprocessing": PREPROCESSING[next((f.fit for f in self.plan.inputs if f.kind == "image"), "crop")],
             "score": _finite(score),
             "source": self.source,
             "licence": self.licence,
@@ -73,6 +76,7 @@ class Parcel:
 
 def _plain(field: Field) -> dict[str, Any]:
     values = {"name": field.name, "kind": field.kind, "classes": list(field.classes), "shape": list(field.shape)}
+    values |= {} if field.fit == "crop" else {"fit": field.fit}
     return values | ({"tokens": config.to_json(field.tokens)} if field.tokens else {})
 
 
@@ -99,7 +103,7 @@ def kept(table: Table, inputs: Sequence[Field]) -> bytes:
     for i, field in enumerate(inputs):
         column = few.conform([field])[field.name].values
         if isinstance(column, Pictures):
-            column = column.pack(field.shape).transpose(0, 2, 3, 1)
+            column = column.pack(field.shape, None, field.fit).transpose(0, 2, 3, 1)
         elif field.kind == "image":
             column = column.transpose(0, 2, 3, 1)
         elif isinstance(column, Windows):

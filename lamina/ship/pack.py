@@ -22,7 +22,7 @@ from lamina.core import catalog, device
 from lamina.core.errors import LaminaError, SettingError, ShipError
 from lamina.core.run import replace
 from lamina.data._batches import Batches
-from lamina.data._table import Table
+from lamina.data._table import Field, Table
 from lamina.judge.score import Score
 from lamina.ship import _opened, _parcel
 from lamina.ship._parcel import Parcel
@@ -109,6 +109,11 @@ class Pack:
     def classes(self) -> tuple[str, ...]:
         """Names of the labels, in the order of their codes; () when a number is answered."""
         return self.task.target.classes
+
+    @property
+    def columns(self) -> tuple[tuple[Field, ...], Field]:
+        """The columns that it reads, and the one that it answers."""
+        return self.inputs, self.task.target
 
     def ask(self, *sources: Any) -> Any:
         """Answers (core.answers) for a file, folder, table, row (a dict) or array; a list unless one row was asked.

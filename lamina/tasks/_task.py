@@ -42,6 +42,8 @@ class Task:
     """pixels a side that pictures have on a processor; 0 where the plan shall choose"""
     recipe: ClassVar[dict[str, Any]] = {}
     """fields of Recipe that it wants otherwise than usual with this kind of input"""
+    answers: ClassVar[str] = ""
+    """what its nets say of themselves by ANSWERS, such as boxes; "" for nets that say nothing"""
     pictures: ClassVar[int] = 1
     """picture columns that a row may have"""
     question: str = ""

@@ -120,6 +120,7 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
             f"task {task} takes {' or '.join(kind.net)}, and {table.source} holds {given}; --ignore what is beside."
         )
     name, size, built_on = _net_for(kind.net[given], wishes.net)
+    _check_answers(task, kind, name)
     options = kind.choose(table)
     why += _option_reasons(task, options, target)
     passes = _passes(table, wishes.recipe, device.choose(wishes.device))
@@ -208,6 +209,20 @@ def _net_name(text: str) -> tuple[str, str | None]:
     if size and size not in module.SIZES:
         raise unknown(f"size of {name}", size, module.SIZES)
     return name, size or None
+
+
+def _check_answers(task: str, kind: type[Task], name: str) -> None:
+    """Raises SettingError when a net answers something else than the task asks."""
+
+    def answers(net: str) -> str:
+        return getattr(catalog.find("nets", net), "ANSWERS", "")
+
+    if answers(name) != kind.answers:
+        fit = [n for n in catalog.names("nets") if answers(n) == kind.answers]
+        asked = kind.answers or " or ".join(kind.target_kind)
+        raise SettingError(
+            f"task {task} asks for {asked}, which {name} does not answer; try --net {' or '.join(fit[:4])}."
+        )
 
 
 def _sizes(name: str, inputs: tuple[Field, ...], outputs: int) -> dict[str, Any]:

@@ -1,0 +1,52 @@
+"""What `lamina ask` writes beside what it prints: each picture with its answer drawn on it, and the answer as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from lamina.core.errors import RunError
+from lamina.data._asked import tables
+
+if TYPE_CHECKING:
+    from lamina.data._table import Field
+
+
+def drawn(
+    answers: Sequence[tuple[str, Any]], sources: Sequence[Any], columns: tuple[Sequence[Field], Field], folder: Path
+) -> list[Path]:
+    """Write NAME.png and NAME.json into the folder for every answer that can be drawn on its picture; paths of the pictures.
+
+    `answers` are those of `sources`, in their order; `columns` what the net reads and answers. Raises RunError when the folder cannot be written.
+    """
+    inputs, target = columns
+    image = next((f for f in inputs if f.kind == "image"), None)
+    if image is None or not any(hasattr(answer, "draw") for _, answer in answers):
+        return []
+    pictures = (
+        (table[image.name].values, row) for table in tables(sources, [*inputs, target]) for row in range(len(table))
+    )
+    made: list[Path] = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for (name, answer), (values, row) in zip(answers, pictures, strict=True):
+            path = _free(folder, Path(str(name)).stem.replace(" ", "_") or "row", made)
+            Image.fromarray(answer.draw(values.open(row))).save(path)
+            told = {"name": str(name), **answer.to_json()}
+            path.with_suffix(".json").write_text(json.dumps(told, ensure_ascii=False, indent=1), encoding="utf-8")
+            made.append(path)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written: {error.strerror}.") from None
+    return made
+
+
+def _free(folder: Path, stem: str, taken: Sequence[Path]) -> Path:
+    """FOLDER/STEM.png, numbered where this name was given already."""
+    path, number = folder / f"{stem}.png", 2
+    while path in taken:
+        path, number = folder / f"{stem}-{number}.png", number + 1
+    return path

@@ -1,0 +1,105 @@
+"""Boxes in plain torch: overlap, suppression of doubles, codes against default boxes. What detectors share.
+
+Boxes are x0 y0 x1 y1. Letters: B batch, N boxes or places, M objects of a picture (class -1: none), K classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+TAKEN = 256  # answers of a picture that suppression looks at
+MOST = 64  # answers of a picture that are given
+LEAST = 0.01  # score under which a box is no answer
+SAME = 0.5  # overlap from which two boxes of a class are the same object
+
+
+def area(boxes: Tensor) -> Tensor:
+    """boxes (..., 4) -> (...)."""
+    return (boxes[..., 2] - boxes[..., 0]).clamp(min=0) * (boxes[..., 3] - boxes[..., 1]).clamp(min=0)
+
+
+def overlap(a: Tensor, b: Tensor) -> Tensor:
+    """Intersection over union of all pairs: (..., N, 4) and (..., M, 4) -> (..., N, M)."""
+    a, b = a[..., :, None, :], b[..., None, :, :]
+    sides = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0)
+    common = sides[..., 0] * sides[..., 1]
+    return common / (area(a) + area(b) - common).clamp(min=1e-9)
+
+
+def complete_overlap(a: Tensor, b: Tensor) -> Tensor:
+    """Overlap of pairs (..., 4) less their distance and difference of proportions: CIoU (Zheng 2019, arXiv:1911.08287, eq. 10)."""
+    sides = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0)
+    common = sides[..., 0] * sides[..., 1]
+    share = common / (area(a) + area(b) - common).clamp(min=1e-9)
+    around = torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])
+    apart = ((a[..., :2] + a[..., 2:] - b[..., :2] - b[..., 2:]) / 2).square().sum(-1)
+    shapes = [torch.atan((x[..., 2] - x[..., 0]) / (x[..., 3] - x[..., 1]).clamp(min=1e-6)) for x in (a, b)]
+    shape = 0.4052847 * (shapes[0] - shapes[1]).square()  # 4 / pi^2
+    weight = (shape / (1 - share + shape).clamp(min=1e-6)).detach()
+    return share - apart / around.square().sum(-1).clamp(min=1e-9) - weight * shape
+
+
+def suppressed(boxes: Tensor, scores: Tensor, same: float = SAME) -> Tensor:
+    """bool (B, N): which boxes (B, N, 4) stay when each removes the less sure ones that overlap it by more than `same`.
+
+    scores (B, N), the surest first. Greedy suppression, for the whole batch at once: a box stays when no box that stays
+    before it overlaps it. Repeating this from all boxes settles at least one more box a time, and is done when nothing changes.
+    """
+    before = torch.ones(boxes.shape[1], boxes.shape[1], device=boxes.device).triu(1)
+    doubles = (overlap(boxes, boxes) > same).float() * before  # (B, N, N): row suppresses column
+    stays = scores > 0
+    while True:
+        removed = torch.einsum("bn,bnm->bm", stays.float(), doubles) > 0
+        now = (scores > 0) & ~removed
+        if bool((now == stays).all()):
+            return stays
+        stays = now
+
+
+def answers(boxes: Tensor, scores: Tensor, same: float = SAME) -> Tensor:
+    """boxes (B, N, 4) or (B, N, K, 4) as shares, scores (B, N, K) in [0, 1] -> (B, MOST, 6): x0 y0 x1 y1 score class, the surest first.
+
+    Doubles of the same class are suppressed; where a picture has fewer answers, all six are 0.
+    """
+    kinds = scores.shape[2]
+    flat = torch.where(scores >= LEAST, scores, 0).flatten(1)
+    taken = min(TAKEN, flat.shape[1])
+    score, place = flat.sort(dim=1, descending=True, stable=True)
+    score, place = score[:, :taken], place[:, :taken]
+    kind = place % kinds
+    each = boxes.flatten(1, 2) if boxes.dim() == 4 else boxes
+    at = place if boxes.dim() == 4 else place // kinds
+    box = each.gather(1, at[..., None].expand(-1, -1, 4)).clamp(0, 1)
+    score = torch.where(area(box) > 0, score, 0)
+    stays = suppressed(box + 2 * kind[..., None], score, same)  # classes lie apart
+    score = torch.where(stays, score, 0)
+    score, order = score.sort(dim=1, descending=True, stable=True)
+    found = torch.cat([box, kind[..., None].to(box.dtype)], 2).gather(1, order[..., None].expand(-1, -1, 5))
+    found = torch.cat([found[..., :4], score[..., None], found[..., 4:]], 2) * (score > 0)[..., None]
+    found = found[:, :MOST]
+    return torch.nn.functional.pad(found, (0, 0, 0, MOST - found.shape[1]))
+
+
+def coded(boxes: Tensor, defaults: Tensor) -> Tensor:
+    """Boxes (..., 4) as differences from default boxes (..., 4): centre by its size, logarithm of the size (Ren 2015, eq. 2)."""
+    centre, size = (boxes[..., :2] + boxes[..., 2:]) / 2, (boxes[..., 2:] - boxes[..., :2]).clamp(min=1e-4)
+    own, width = (defaults[..., :2] + defaults[..., 2:]) / 2, defaults[..., 2:] - defaults[..., :2]
+    return torch.cat([(centre - own) / width * 10, (size / width).log() * 5], -1)
+
+
+def decoded(codes: Tensor, defaults: Tensor) -> Tensor:
+    """The inverse of `coded`."""
+    own, width = (defaults[..., :2] + defaults[..., 2:]) / 2, defaults[..., 2:] - defaults[..., :2]
+    centre, size = own + codes[..., :2] / 10 * width, width * (codes[..., 2:] / 5).clamp(-6, 4).exp()
+    return torch.cat([centre - size / 2, centre + size / 2], -1)
+
+
+def grid(side: int, stride: int, sizes: list[tuple[float, float]]) -> Tensor:
+    """Default boxes (side / stride squared x len(sizes), 4) as shares, row by row: around each cell's centre, width and height."""
+    cells = -(-side // stride)
+    centre = (torch.arange(cells, dtype=torch.float32) + 0.5) / cells
+    y, x = torch.meshgrid(centre, centre, indexing="ij")
+    middle = torch.stack([x, y], -1).view(-1, 1, 2)
+    half = torch.tensor(sizes, dtype=torch.float32).view(1, -1, 2) / 2
+    return torch.cat([middle - half, middle + half], -1).view(-1, 4)

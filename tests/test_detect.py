@@ -1,0 +1,199 @@
+"""detect: suppression and assignment against brute force, each detector learning, and a run from data to drawn answers."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import lamina
+from lamina.cli import main
+from lamina.core import catalog
+from lamina.core.answers import Box, Boxes
+from lamina.core.drawing import rectangles
+from lamina.core.errors import SettingError, ShipError
+from lamina.data._pictures import Pictures
+from lamina.data._table import Column, Field, Table
+from lamina.measures import boxes as measure
+from lamina.nets import _boxes, ssd, yolo
+from lamina.nets._pyramid import Pyramid
+from lamina.tasks.detect import Detect
+
+CLASSES = ("disc", "bar")
+TINY = {
+    "ssd": {"features": "resnet9/small", "side": 64, "strides": (4, 8, 16), "smallest": 0.2},
+    "yolo": {"features": "resnet9/small", "side": 64, "strides": (4, 8, 16), "width": 16},
+}
+
+
+def shapes(count, side=64, seed=0):
+    """Pictures with one to three discs and bars on noise, and their boxes."""
+    random = np.random.default_rng(seed)
+    image = random.integers(0, 70, (count, side, side, 3), np.uint8)
+    boxes = np.empty(count, object)
+    y, x = np.mgrid[:side, :side]
+    for i in range(count):
+        own = []
+        for k in range(random.integers(1, 4)):
+            kind, size = int(random.integers(2)), int(random.integers(12, 24))
+            left, top = (20 * k + random.integers(0, 2), random.integers(0, side - size))
+            size = min(size, side - left)
+            if kind == 0:
+                seen = (x - left - size / 2 + 0.5) ** 2 + (y - top - size / 2 + 0.5) ** 2 <= (size / 2) ** 2
+            else:
+                seen = (x >= left) & (x < left + size) & (y >= top) & (y < top + size // 2)
+            image[i][seen] = (220, 60, 40) if kind == 0 else (40, 90, 230)
+            ys, xs = np.nonzero(seen)
+            own.append([xs.min() / side, ys.min() / side, (xs.max() + 1) / side, (ys.max() + 1) / side, kind])
+        boxes[i] = np.array(own, np.float32)
+    return image, boxes
+
+
+@pytest.fixture
+def scenes():
+    image, boxes = shapes(60)
+    columns = {
+        "image": Column(Field("image", "image"), Pictures.of_array(image)),
+        "boxes": Column(Field("boxes", "boxes", CLASSES), boxes),
+    }
+    return Table(columns, "scenes", "memory", np.array([f"scene {i}" for i in range(60)], object), "boxes", tried=60)
+
+
+def test_suppression_is_the_greedy_one():
+    random = np.random.default_rng(0)
+    corner = torch.from_numpy(random.random((3, 80, 2)).astype(np.float32))
+    boxes = torch.cat([corner, corner + 0.3], 2)
+    scores = torch.from_numpy(np.sort(random.random((3, 80)).astype(np.float32))[:, ::-1].copy())
+    scores[1, 50:] = 0
+    stays = _boxes.suppressed(boxes, scores, 0.4)
+    for b in range(3):
+        kept = []
+        for i in range(80):
+            if scores[b, i] > 0 and all(_boxes.overlap(boxes[b, i : i + 1], boxes[b, k : k + 1]) <= 0.4 for k in kept):
+                kept.append(i)
+        assert stays[b].nonzero().flatten().tolist() == kept and 5 < len(kept) < 60
+
+
+def test_answers_suppress_within_a_class_and_are_sorted():
+    boxes = torch.tensor([[[0.1, 0.1, 0.5, 0.5], [0.11, 0.1, 0.5, 0.5], [0.6, 0.6, 0.9, 0.9]]])
+    scores = torch.tensor([[[0.9, 0.2], [0.8, 0.7], [0.005, 0.3]]])
+    found = _boxes.answers(boxes, scores)
+    assert found.shape == (1, _boxes.MOST, 6)
+    said = [(round(float(b[4]), 3), int(b[5])) for b in found[0] if b[4] > 0]
+    assert said == [(0.9, 0), (0.7, 1), (0.3, 1)] and (found[0, 3:] == 0).all()
+
+
+def test_codes_come_back():
+    random = torch.rand(50, 4) * 0.4
+    boxes = torch.cat([random[:, :2], random[:, :2] + random[:, 2:] + 0.05], 1)
+    defaults = _boxes.grid(64, 8, [(0.2, 0.3)])[:50]
+    assert torch.allclose(_boxes.decoded(_boxes.coded(boxes, defaults), defaults), boxes, atol=1e-5)
+
+
+def test_every_object_has_a_default_box_and_padding_none():
+    objects = torch.tensor([[[0.0, 0.0, 0.02, 0.02, 1], [0.2, 0.2, 0.7, 0.7, 0], [0, 0, 0, 0, -1]]])
+    defaults = _boxes.grid(64, 8, [(0.25, 0.25), (0.5, 0.5)])
+    kind, box = ssd._assigned(defaults, objects)
+    assert set(kind.unique().tolist()) == {0, 1, 2}
+    assert (box[kind == 2] == objects[0, 0, :4]).all() and (box[kind == 1] == objects[0, 1, :4]).all()
+    none = ssd._assigned(defaults, torch.tensor([[[0.0, 0, 0, 0, -1]]]))[0]
+    assert (none == 0).all()
+
+
+def test_cells_that_learn_lie_in_their_object():
+    net = yolo.Net(yolo.Config(classes=2, **TINY["yolo"]))
+    objects = torch.tensor([[[0.1, 0.1, 0.6, 0.5, 1], [0.8, 0.8, 0.82, 0.82, 0], [0, 0, 0, 0, -1]]])
+    boxes = net._boxes(torch.zeros(1, len(net.middle), 6))
+    wanted, box, weight = net._assigned(boxes, torch.full((1, len(net.middle), 2), 0.3), objects)
+    learns = weight[0] > 0
+    assert learns.any() and (box[0][learns] == objects[0, 0, :4]).all(1).sum() >= 4
+    x, y = net.middle[learns].T
+    near = (box[0][learns][:, :2] - 0.06 < net.middle[learns]).all() and (
+        net.middle[learns] < box[0][learns][:, 2:] + 0.06
+    ).all()
+    assert near and (wanted[0].sum(1) == weight[0]).all() and len(x) == len(y)
+
+
+@pytest.mark.parametrize("name", list(TINY))
+def test_overfits_eight_pictures(name):
+    image, boxes = shapes(8)
+    from lamina.data._batches import padded
+
+    module = catalog.find("nets", name)
+    torch.manual_seed(0)
+    net = module.Net(module.Config(classes=2, **TINY[name]))
+    task = Detect(Field("boxes", "boxes", CLASSES), {})
+    batch = {
+        "image": torch.from_numpy(image).permute(0, 3, 1, 2).float() / 255,
+        "target": torch.from_numpy(padded(boxes)),
+    }
+    optimizer = torch.optim.AdamW(net.parameters(), 4e-3)
+    value = 0.0
+    for step in range(160):
+        loss = task.loss(net, batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step % 20 == 19:
+            net.eval()
+            with torch.no_grad():
+                rows = {k: v.numpy() for k, v in task.score(net, batch).items()}
+            net.train()
+            value = measure.finish(rows)["map"]
+            if value > 0.85:
+                break
+    assert value > 0.85 and all(p.grad is not None for p in net.parameters())
+
+
+def test_features_of_any_image_net_and_a_word_for_others():
+    pyramid = Pyramid("resnet/8", 3, 64, (2, 4, 8, 16))
+    made = pyramid(torch.rand(2, 3, 64, 64))
+    assert [x.shape[2] for x in made] == [32, 16, 8, 4] and [x.shape[1] for x in made] == pyramid.widths
+    with pytest.raises(SettingError, match="takes no pictures"):
+        Pyramid("mlp", 3, 64, (8,))
+    with pytest.raises(SettingError, match="has features at strides"):
+        Pyramid("resnet9/small", 3, 64, (32,))
+
+
+def test_a_run_from_data_to_drawn_answers(scenes, tmp_path, capsys):
+    settings = {"features": "resnet9/small", "strides": "4,8,16", "smallest": "0.2"}
+    trained = lamina.fit(scenes, net="ssd", net_settings=settings, steps=30, batch=8, show=False, run="run")
+    field = trained.plan.inputs[0]
+    assert trained.plan.task == "detect" and field.fit == "stretch" and field.shape == (3, 64, 64)
+    score = trained.score()
+    assert score.name == "map" and score.low <= score.value <= score.high and "always the same" in score.baselines
+    assert score.mistakes[0]["marks"]["target"] and "data:image/png" in trained.report().read_text()
+    Image.fromarray(scenes["image"].values.open(0)).resize((128, 96)).save("one.png")
+    answer = trained.ask("one.png")
+    assert isinstance(answer, Boxes)
+    assert main(["ask", "run", "one.png", "--out", "drawn"]) == 0
+    assert "one.png" in capsys.readouterr().out
+    assert json.loads((tmp_path / "drawn" / "one.json").read_text())["boxes"] == answer.to_json()["boxes"]
+    with Image.open(tmp_path / "drawn" / "one.png") as drawn:
+        assert drawn.size == (256, 192)
+    shipped = lamina.load(trained.ship())
+    assert shipped.ask("one.png") == answer and shipped.inputs[0].fit == "stretch"
+    with pytest.raises(ShipError, match="it answers detect"):
+        trained.ship("onnx")
+    with pytest.raises(SettingError, match="explanations are of labels and numbers"):
+        trained.explain("one.png")
+
+
+def test_what_detect_refuses(scenes):
+    with pytest.raises(SettingError, match="asks for boxes, which embedding does not answer; try --net ssd or yolo"):
+        lamina.fit(scenes, net="embedding", steps=2, show=False)
+    with pytest.raises(SettingError, match="asks for label or labels, which ssd does not answer"):
+        lamina.fit("digits", net="ssd", steps=2, show=False)
+    with pytest.raises(SettingError, match="cannot be blended"):
+        lamina.fit(scenes, augment="flip+mixup", steps=2, show=False)
+
+
+def test_drawing_marks_the_sides():
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    made = Boxes((Box("cup", 0.9, 0.25, 0.25, 0.75, 0.75),)).draw(pixels)
+    assert made.shape == (320, 320, 3)
+    line = made[160].astype(int).sum(1)
+    assert (line[78:84] > 0).any() and (line[236:241] > 0).any() and (line[90:230] == 0).all()
+    assert rectangles(pixels, [(0, 0, 0.5, 0.5)], ["x"], ["x"], dashed=True).max() == 255
+    assert str(Boxes(())) == "nothing" and Boxes(()).to_json() == {"answer": [], "boxes": []}
