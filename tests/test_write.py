@@ -15,7 +15,7 @@ from lamina.core.errors import DataError, LaminaError, SettingError
 from lamina.data import _running
 from lamina.data._running import IGNORED, Coded
 from lamina.data._tokens import Tokens
-from lamina.nets import gpt
+from lamina.nets import char_rnn, gpt
 from lamina.tasks._sampling import Sampling, Speller, drawn, written
 
 TEXT = inspect.getsource(argparse) + inspect.getsource(textwrap)
@@ -136,6 +136,18 @@ def test_the_cache_changes_nothing(style):
         net.go_on(tokens[:, :1], state)
 
 
+@pytest.mark.parametrize("cell", char_rnn.CELLS)
+def test_a_recurrent_state_is_its_cache(cell):
+    torch.manual_seed(0)
+    net = char_rnn.Net(char_rnn.Config(width=24, cell=cell)).eval()
+    tokens = torch.randint(65, (3, 20))
+    state = net.start()
+    with torch.no_grad():
+        parts = [net.go_on(part, state) for part in tokens.split([7, 1, 1, 11], 1)]
+        assert torch.allclose(net(tokens), torch.cat(parts, 1), atol=1e-6)
+    assert net.room(state) is None and len(list(written(net, [5], Sampling(), 30, 8))) <= 30
+
+
 @pytest.mark.parametrize("style", gpt.STYLES)
 def test_striped_attention_is_attention(style):
     torch.manual_seed(0)
@@ -157,7 +169,7 @@ def test_striped_attention_is_attention(style):
 
 
 def _plain_attention(self, x, turns=None, cache=None):
-    from lamina.nets._attention import turned
+    from lamina.nets._causal import turned
 
     b, t, c = x.shape
     q, k, v = self.ask(x).view(b, t, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
