@@ -116,8 +116,9 @@ def _data_flags(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--query", metavar="SQL", help="rows of an SQLite file")
     sub.add_argument("--sheet", help="sheet of an Excel file")
-    sub.add_argument("--tokens", metavar="KIND", help="what texts are cut into: characters bytes words pairs")
-    sub.add_argument("--vocabulary", metavar="N", help="different tokens at most")
+    if "tokens" not in {setting.name for setting in config.settings(Recipe)}:
+        sub.add_argument("--tokens", metavar="KIND", help="what texts are cut into: characters bytes words pairs")
+        sub.add_argument("--vocabulary", metavar="N", help="different tokens at most")
     sub.add_argument("--context", metavar="N", help="tokens of a running text that the net sees at once")
     sub.add_argument("--task", help="classify or regress, instead of the one that fits the target")
     sub.add_argument(

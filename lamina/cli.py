@@ -92,11 +92,17 @@ def _wishes(options: argparse.Namespace, net_settings: dict[str, str]) -> tuple[
         tuple(options.ignore),
         options.query,
         options.sheet,
-        tokens=options.tokens,
-        vocabulary=_whole("vocabulary", options.vocabulary),
+        tokens=_of_text(options, "tokens"),
+        vocabulary=_whole("vocabulary", _of_text(options, "vocabulary")),
         context=_whole("context", options.context),
     )
     return Wishes(options.task, options.net, net_settings, options.device, recipe), reading
+
+
+def _of_text(options: argparse.Namespace, name: str) -> str | None:
+    """A flag of texts, which a running text needs to be read and other texts to be planned."""
+    found = getattr(options, name, None) or getattr(options, f"recipe_{name}", None)
+    return None if found == "auto" else found
 
 
 def _whole(name: str, text: str | None) -> int | None:
