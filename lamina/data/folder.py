@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lamina.core.errors import DataError
-from lamina.data import idx, pairs, sniff
+from lamina.data import coco, idx, pairs, sniff, voc, yolo_labels
 from lamina.data._pictures import SUFFIXES, Pictures, inspect
 from lamina.data._table import SPLITS, TEST, TRAIN, VALIDATION, Bad, Column, Field, Reading, Table
 
@@ -27,7 +27,7 @@ NO_CLASS = "is in no class folder"
 
 
 def claims(source: Any) -> bool:
-    """Claims a folder that holds pictures, a picture file, or a list of paths of pictures; a folder of IDX files not."""
+    """Claims a folder that holds pictures, a picture file, or a list of paths of pictures; a folder that another source knows not."""
     if isinstance(source, list | tuple):
         paths = [p for p in source if isinstance(p, Path | str)]
         return len(paths) == len(source) and any(isinstance(p, Path) or _is_picture(p) for p in paths)
@@ -36,7 +36,8 @@ def claims(source: Any) -> bool:
     try:
         if not source.is_dir():
             return source.is_file() and _is_picture(source)
-        return not (idx.claims(source) or pairs.claims(source)) and any(
+        others = (idx, pairs, coco, voc, yolo_labels)
+        return not any(other.claims(source) for other in others) and any(
             _is_picture(path) for path, _ in _walk(source, source.resolve())
         )
     except PermissionError:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from lamina.core.errors import DataError
-from lamina.data import _running, _store
+from lamina.data import _running, _store, voc, yolo_labels
 from lamina.data._running import Windows
 from lamina.data._table import Bad, Column, Field, Reading, Table
 from lamina.data._tokens import END, FIRST, Tokens
@@ -47,7 +47,9 @@ def claims(source: Any) -> bool:
         return False
     if source.is_file():
         return source.suffix in SUFFIXES or source.suffix.lower() in PLAIN
-    return source.is_dir() and any(p.is_file() and p.suffix in SUFFIXES for p in source.iterdir())
+    if not source.is_dir() or not any(p.is_file() and p.suffix in SUFFIXES for p in source.iterdir()):
+        return False
+    return not (voc.claims(source) or yolo_labels.claims(source))
 
 
 def read(source: Any, reading: Reading) -> Table:

@@ -31,8 +31,7 @@ class Detect(Task):
     side: ClassVar[int] = 128
     net: ClassVar[dict[str, str]] = {"image": "yolo"}
     recipe: ClassVar[dict[str, Any]] = {
-        "augment": "flip+crop+color", "batch": 16, "optimizer": "adamw", "lr": 2e-3, "weight_decay": 0.02, "clip": 10.0,
-        "smoothing": 0.0,
+        "augment": "flip+crop", "batch": 16, "lr": 0.02, "smoothing": 0.0,
     }  # fmt: skip
     threshold = SAID
 
