@@ -120,7 +120,11 @@ def _data_flags(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--tokens", metavar="KIND", help="what texts are cut into: characters bytes words pairs")
         sub.add_argument("--vocabulary", metavar="N", help="different tokens at most")
     sub.add_argument("--context", metavar="N", help="tokens of a running text that the net sees at once")
-    sub.add_argument("--task", help="classify or regress, instead of the one that fits the target")
+    sub.add_argument(
+        "--task",
+        metavar="TASK[/KIND]",
+        help="a task by name, such as paint/colour, instead of the one that fits the target; --task.SETTING changes its settings",
+    )
     sub.add_argument(
         "--net", metavar="NET[/SIZE]", help="a net by name, such as resnet/20; --net.SETTING changes its settings"
     )

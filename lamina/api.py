@@ -18,10 +18,10 @@ from lamina.core.errors import DataError, RunError, SettingError, unknown
 from lamina.core.run import Run
 from lamina.data import _asked as asked
 from lamina.data import _target, sniff
-from lamina.data._batches import Batches
+from lamina.data._batches import DENSE, Batches
 from lamina.data._store import shared
 from lamina.data._table import SPLITS, TEST, TRAIN, VALIDATION, Field, Reading, Table
-from lamina.judge import report, score
+from lamina.judge import _worst, report, score
 from lamina.judge.score import Score
 from lamina.ship import _parcel as parcel
 from lamina.ship import pack
@@ -65,7 +65,8 @@ class Prepared:
 
 def prepare(table: Table, wishes: Wishes) -> Prepared:
     """Target, split and plan for a table. Raises DataError and SettingError."""
-    split = _target.divided(_target.with_target(table, table.target, wishes.task), wishes.recipe.seed, wishes.task)
+    table, task = planning.arranged(table, wishes), planning.task_asked(wishes)[0]
+    split = _target.divided(_target.with_target(table, table.target, task), wishes.recipe.seed, task)
     plan, used = planning.make(split, wishes)
     return Prepared(used, plan, split)
 
@@ -94,14 +95,17 @@ def fit(source: Any = "digits", minutes: float | None = None, *, show: bool = Tr
 
 def _wishes(source: Any, settings: dict[str, Any]) -> tuple[Table, Wishes, Path | None]:
     names = {cls: {f.name for f in fields(cls)} for cls in (Recipe, Reading)}
-    known = [*names[Recipe], *names[Reading], "task", "net", "net_settings", "device", "run"]
+    known = [*names[Recipe], *names[Reading], "task", "task_settings", "net", "net_settings", "device", "run"]
     for name in settings:
         if name not in known:
             raise unknown("setting", name, known)
     recipe = Recipe(**{k: v for k, v in settings.items() if k in names[Recipe]})
     how = {k: v for k, v in settings.items() if k in names[Reading]}
     net_settings = {k: str(v) for k, v in settings.get("net_settings", {}).items()}
-    wishes = Wishes(settings.get("task"), settings.get("net"), net_settings, settings.get("device", "auto"), recipe)
+    own = {k: str(v) for k, v in settings.get("task_settings", {}).items()}
+    wishes = Wishes(
+        settings.get("task"), settings.get("net"), net_settings, own, settings.get("device", "auto"), recipe
+    )
     table = source if isinstance(source, Table) else open(source, **how)
     if isinstance(source, Table) and how.get("target"):
         table = table.with_(target=table[how["target"]].field.name)
@@ -163,6 +167,7 @@ def _same_table(saved: dict[str, Any], plan: Plan, source: Any) -> Table:
         table = sniff.open(saved["source"], reading, None if Path(saved["source"]).is_absolute() else saved["reader"])
     else:
         table = source if isinstance(source, Table) else sniff.open(source, reading)
+    table = planning.rearranged(table, plan.task, plan.options, plan.recipe.seed)
     wanted = saved["reading"].get("target") if plan.target.name not in table.columns else plan.target.name
     table = _target.divided(_target.with_target(table, wanted or table.target, plan.task), plan.recipe.seed, plan.task)
     if table.fingerprint() != saved["fingerprint"]:
@@ -171,6 +176,8 @@ def _same_table(saved: dict[str, Any], plan: Plan, source: Any) -> Table:
     table = table.with_(columns={n: c for n, c in table.columns.items() if n in wanted})
     for field in plan.inputs:
         table = table.with_column(replace(table[field.name], field=field))
+    if plan.target.shape:
+        table = table.with_column(replace(table[plan.target.name], field=plan.target))
     return table
 
 
@@ -227,7 +234,8 @@ def _constant(task: Task, table: Table) -> float:
 
     cpu = torch.device("cpu")
     parts = [table.take(table.rows(s)) for s in (TRAIN, VALIDATION)]
-    return baseline.constant(task, *(Batches(p, [], task.target, cpu) for p in parts))
+    inputs = table.inputs if task.target.kind in DENSE else []  # their simple answers look at the picture: bicubic, say
+    return baseline.constant(task, *(Batches(p, inputs, task.target, cpu, shared()) for p in parts))
 
 
 class Trained:
@@ -270,6 +278,9 @@ class Trained:
         made = score.measure(self.task, self.net, table, seed, self._signature(table, "test"), cache=shared())
         self.run.write_json("score.json", {**made.to_json(), "complete": complete})
         self.run.write(parcel.EXAMPLES, parcel.kept(table, self.plan.inputs))
+        drawn = _worst.kept(self.task, self.net, table, made)
+        if drawn:
+            self.run.write(_worst.FILE, drawn)
         self.run.write("report.html", report.page(self.run, self.config, table, self.plan).encode())
 
     def _fit_options(self, table: Table) -> None:

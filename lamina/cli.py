@@ -50,7 +50,10 @@ def _one_line(error: Exception) -> str:
 
 
 def _net_settings(given: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Take --net.width 64 and --net.width=64 out of the words of train, look and bench; the rest is argparse's."""
+    """Take --net.width 64, --net.width=64 and --task.X out of the words of train, look and bench; the rest is argparse's.
+
+    What is for the task keeps "task." before its name.
+    """
     if not given or given[0] not in ("train", "look", "bench"):
         return given, {}
     rest: list[str] = []
@@ -58,13 +61,13 @@ def _net_settings(given: list[str]) -> tuple[list[str], dict[str, str]]:
     words = iter(given)
     for word in words:
         name, equals, value = word.partition("=")
-        if not name.startswith("--net."):
+        if not name.startswith(("--net.", "--task.")):
             rest.append(word)
             continue
         text = value if equals else next(words, None)
         if text is None:
             raise SettingError(f"{name} needs a value.")
-        found[name.removeprefix("--net.")] = text
+        found[name.removeprefix("--").removeprefix("net.")] = text
     return rest, found
 
 
@@ -96,7 +99,9 @@ def _wishes(options: argparse.Namespace, net_settings: dict[str, str]) -> tuple[
         vocabulary=_whole("vocabulary", _of_text(options, "vocabulary")),
         context=_whole("context", options.context),
     )
-    return Wishes(options.task, options.net, net_settings, options.device, recipe), reading
+    task_settings = {k.removeprefix("task."): v for k, v in net_settings.items() if k.startswith("task.")}
+    net_settings = {k: v for k, v in net_settings.items() if not k.startswith("task.")}
+    return Wishes(options.task, options.net, net_settings, task_settings, options.device, recipe), reading
 
 
 def _of_text(options: argparse.Namespace, name: str) -> str | None:

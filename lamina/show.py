@@ -160,6 +160,8 @@ def mistake_line(mistake: dict) -> str:
         f"{v:,.6g}" if isinstance(v, float) else ", ".join(v) or "none" if isinstance(v, list) else v
         for v in (mistake["target"], mistake["answer"])
     ]
+    if values[0] == "":  # pictures: there is no word for what is right
+        return f"{mistake['name']}: {values[1]}"
     return f"{mistake['name']}: is {values[0]}, answered {values[1]}{sure}"
 
 

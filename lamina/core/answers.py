@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -119,14 +120,96 @@ class Text:
         return self.text
 
 
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """A class per pixel."""
+
+    codes: np.ndarray
+    """uint8 (height, width): positions in classes"""
+    classes: tuple[str, ...]
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Class -> share of the pixels, largest first; classes without a pixel are left out."""
+        import numpy as np
+
+        count = np.bincount(self.codes.reshape(-1), minlength=256)
+        order = [i for i in np.argsort(-count, kind="stable") if count[i] and i < len(self.classes)]
+        return {self.classes[i]: round(float(count[i] / self.codes.size), 6) for i in order}
+
+    def to_json(self) -> dict[str, Any]:
+        """Shares, height and width, and runs [code, length] of equal pixels, row after row."""
+        import numpy as np
+
+        flat = self.codes.reshape(-1)
+        starts = np.concatenate([[0], np.flatnonzero(np.diff(flat)) + 1, [len(flat)]])
+        runs = [[int(flat[a]), int(b - a)] for a, b in itertools.pairwise(starts)]
+        return {"answer": self.shares, "size": list(self.codes.shape), "classes": list(self.classes), "runs": runs}
+
+    def draw(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 (h, w, 1|3), what was asked about -> (height, width, 3): it, and the mask over it, side by side."""
+        from lamina.core import _drawn
+
+        pixels = _drawn.resized(pixels, *self.codes.shape)
+        return _drawn.beside([pixels, _drawn.over(pixels, self.codes, len(self.classes))])
+
+    def __str__(self) -> str:
+        return "  ".join(f"{name} {100 * share:.1f} %" for name, share in list(self.shares.items())[:4])
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A painted picture, or a map of values such as depth."""
+
+    pixels: np.ndarray
+    """uint8 (height, width, 1|3), or float32 (height, width) in units of the target"""
+
+    def to_json(self) -> dict[str, Any]:
+        """The picture as PNG in base64; of values their mean, least and largest, and the values row by row."""
+        import numpy as np
+
+        size = {"size": list(self.pixels.shape[:2])}
+        if self.pixels.dtype.kind == "f":
+            found = {k: float(getattr(np, f"nan{k}")(self.pixels)) for k in ("mean", "min", "max")}
+            return {"answer": found, **size, "values": np.round(self.pixels.astype(float), 4).tolist()}
+        import base64
+        import io
+
+        from PIL import Image
+
+        file = io.BytesIO()
+        Image.fromarray(self.pixels[..., 0] if self.pixels.shape[2] == 1 else self.pixels).save(file, "PNG")
+        return {"answer": "picture", **size, "png": base64.b64encode(file.getvalue()).decode()}
+
+    def draw(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 (h, w, 1|3), what was asked about -> (height, width, 3): it, and the answer, side by side."""
+        from lamina.core import _drawn
+
+        return _drawn.beside([pixels, self.pixels])
+
+    def __str__(self) -> str:
+        height, width = self.pixels.shape[:2]
+        if self.pixels.dtype.kind != "f":
+            return f"a picture of {width}x{height} pixels"
+        return f"{width}x{height} values, {self.pixels.min():.4g} to {self.pixels.max():.4g}, mean {self.pixels.mean():.4g}"
+
+
 def told(output: dict[str, np.ndarray], classes: Sequence[str], threshold: float | None = None) -> list[Any]:
-    """One answer per row of what a net gave: "probabilities" (rows, classes), or "answer" (rows,) in units of the target.
+    """One answer per row of what a net gave: "probabilities" (rows, classes), or "answer" (rows,) in units of the target; "mask"
+    (rows, classes, height, width) probabilities; "picture" (rows, channels, height, width) in [0, 1], "values" (rows, height, width).
 
     Or "boxes" (rows, most, 6): x0 y0 x1 y1 as shares of the picture, score, class; a score of 0 is no box.
     threshold: every label or box from this probability on is chosen, instead of the most probable label.
     """
     if "boxes" in output:
         return [boxes_of(row, classes, threshold or 0.0) for row in output["boxes"]]
+    if "mask" in output:
+        return [Mask(row.argmax(0).astype("uint8"), tuple(classes)) for row in output["mask"]]
+    if "picture" in output:
+        rows = (output["picture"].clip(0, 1) * 255).round().astype("uint8")
+        return [Picture(row.transpose(1, 2, 0)) for row in rows]
+    if "values" in output:
+        return [Picture(row) for row in output["values"]]
     if "answer" in output:
         return [Number(value) for value in output["answer"].tolist()]
     return [_labels(row, classes, threshold) for row in output["probabilities"]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,17 +13,19 @@ import numpy as np
 import torch
 from PIL import Image
 
+from lamina.core import _drawn
 from lamina.core.drawing import rectangles
 from lamina.core.errors import DataError
 from lamina.data._augment import named
-from lamina.data._batches import Batches
+from lamina.data._batches import DENSE, Batches
 from lamina.data._pictures import Pictures
 from lamina.data._table import TRAIN, Column, Field, Table
 from lamina.judge.score import MISTAKES, shown
-from lamina.train.plan import Plan
+from lamina.train.plan import Plan, task_of
 from lamina.train.step import Order
 
 SIDE = 160  # pixels of a picture in the report, at most
+WIDE = 640  # of pictures side by side
 TINY = 80  # pixels below which a picture is enlarged without smoothing
 SEEN = 16  # pictures of a batch
 MOST_COLUMNS = 8  # of a table
@@ -71,8 +73,14 @@ def _picture(values: Any, row: int, marks: dict[str, Any] | None = None) -> str:
         return ""
 
 
-def mistakes(found: Sequence[dict[str, Any]], table: Table, plan: Plan) -> list[dict[str, Any]]:
-    """The stored mistakes with what is shown of them: picture or values, target, answer, probability or error."""
+def mistakes(
+    found: Sequence[dict[str, Any]], table: Table, plan: Plan, drawn: Mapping[int, np.ndarray]
+) -> list[dict[str, Any]]:
+    """The stored mistakes with what is shown of them: picture or values, target, answer, probability or error.
+
+    drawn: of rows whose answer is a picture, what was given, truth and answer side by side; rows without one are left out.
+    """
+    found = [m for m in found if not drawn or m["row"] in drawn]
     image = image_field(plan)
     images = [f for f in plan.inputs if f.kind == "image"]
     columns = shown_columns(plan)
@@ -88,7 +96,9 @@ def mistakes(found: Sequence[dict[str, Any]], table: Table, plan: Plan) -> list[
             "answer": said(answer),
             "sure": f"{100 * sure:.0f} %" if sure is not None and math.isfinite(sure) else "",
             "error": f"{'-' if answer < target else '+'}{shown('', abs(answer - target))}" if number else "",
-            "pictures": [_picture(table[f.name].values, row, mistake.get("marks")) if known else "" for f in images],
+            "pictures": [data_uri(drawn[row], WIDE)]
+            if row in drawn
+            else [_picture(table[f.name].values, row, mistake.get("marks")) if known else "" for f in images],
             "said": mistake.get("said", ""),
             "values": [value_shown(table[f.name], row) if known else "-" for f in columns],
         })  # fmt: skip
@@ -119,11 +129,19 @@ def batch_seen(table: Table, plan: Plan) -> list[dict[str, str]]:
     seed = plan.recipe.seed
     chosen = Order(len(train), min(SEEN, len(train)), seed)(0)[0]
     part = table.take(train[chosen.numpy()])
+    augment, passes = named(plan.recipe.augment), torch.zeros_like(chosen)
+    dense = plan.target.kind in DENSE
     try:
-        batch = Batches(part, [image], None, torch.device("cpu"))
+        batch = Batches(part, [image], plan.target if dense else None, torch.device("cpu"))
     except DataError:  # a file is gone since training
         return []
-    augment, passes = named(plan.recipe.augment), torch.zeros_like(chosen)
+    if dense:
+        task = task_of(plan.task, plan.target, plan.options)
+        pairs = task.seen(task.change(batch.slice(0, len(chosen)), augment, seed, passes, chosen)) or []
+        names = [str(n) for n in part.names]
+        return [
+            {"picture": data_uri(_drawn.beside(p), 2 * SIDE), "target": n} for p, n in zip(pairs, names, strict=True)
+        ]
     changed = augment(batch.tensors["image"], seed, passes, chosen)
     if augment.mixes:
         changed, _ = augment.mix(changed, seed, passes, chosen)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from lamina.core.run import Run
+from lamina.data._batches import DENSE
 from lamina.data._table import SPLITS, Table
-from lamina.judge import _examples, _plots, _repeat, _trust
+from lamina.judge import _examples, _plots, _repeat, _trust, _worst
 from lamina.judge._plots import Curve
 from lamina.judge.score import PERCENT, Score, shown
 from lamina.measures import pairs
@@ -73,11 +74,12 @@ def page(run: Run, config: dict[str, Any], table: Table, plan: Plan) -> str:
         data=_data(config, table, plan, about, bad),
         learning=_learning(reports, validations, run, plan),
         health=health,
-        mistakes=_examples.mistakes(score.mistakes, table, plan),
+        mistakes=_examples.mistakes(score.mistakes, table, plan, _worst.read(run)),
         columns=[f.name for f in _examples.shown_columns(plan)],
         inputs=len(plan.inputs),
         pictures=_examples.image_field(plan) is not None,
         kind=plan.target.kind,
+        wide=plan.target.kind in DENSE,
         measures=_measures(score, plan),
         curves=[(c["title"], _plots.lines(c), c.get("about", "")) for c in score.curves],
         seen=_examples.batch_seen(table, plan),

@@ -22,6 +22,7 @@ PERCENT = (
     "accuracy", "balanced_accuracy", "macro_f1", "micro_f1", "exact", "auc",
     "eer", "pair_accuracy", "false_accepts", "false_rejects", "found_at_1_percent",
     "map", "map_50", "map_75", "map_small", "map_medium", "map_large", "recall_100",
+    "mean_iou", "pixel_accuracy", "balanced_auc", "within_25_percent",
 )  # fmt: skip
 
 
@@ -62,7 +63,13 @@ def shown(name: str, value: float) -> str:
     """A number as people read it: shares in percent, others in four digits."""
     if value is None or np.isnan(value):
         return "-"
-    return f"{100 * value:.1f} %" if name in PERCENT else f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    return (
+        f"{100 * value:.1f} %"
+        if name in PERCENT or name.startswith("iou of ")
+        else f"{value:,.4g}"
+        if abs(value) < 1e4
+        else f"{value:,.0f}"
+    )
 
 
 def interval_shown(score: Score) -> str:
@@ -105,10 +112,17 @@ def from_rows(task: Task, rows: dict, table: Table, places: np.ndarray, base: di
         baselines=base,
         signature=signature,
         mistakes=_mistakes(task, rows, table, places),
-        confusion=labels.confusion(rows).tolist() if single and len(task.target.classes) <= 200 else [],
+        confusion=_confusion(rows, single) if len(task.target.classes) <= 200 else [],
         calibration=labels.calibration(rows) if single else {},
         curves=task.curves(rows),
     )
+
+
+def _confusion(rows: dict[str, np.ndarray], single: bool) -> list[list[int]]:
+    """Counts of rows, or of pixels where each row has its own counts: true class, then answer."""
+    if "confusion" in rows:
+        return rows["confusion"].sum(0).tolist()
+    return labels.confusion(rows).tolist() if single else []
 
 
 def signature(table: Table, seed: int, split: str = "test", precision: str = "float32") -> str:

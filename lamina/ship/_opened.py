@@ -26,6 +26,7 @@ from torch.overrides import TorchFunctionMode
 
 from lamina.core import catalog, config
 from lamina.core.errors import LaminaError, ShipError, unknown
+from lamina.data._batches import DENSE
 from lamina.data._table import INPUT_KINDS, Field, Table
 from lamina.data._tokens import Tokens
 from lamina.ship import _parcel
@@ -176,7 +177,7 @@ def _field(values: Any) -> Field:
         raise ShipError(f"the classes of '{field.name[:40]}' are named twice, or do not fit its kind.")
     sides = field.shape
     whole = all(isinstance(s, int) and not isinstance(s, bool) and 1 <= s <= MOST_SIDE for s in sides)
-    if not whole or (len(sides) == 3 and sides[0] in (1, 3)) != (field.kind == "image"):
+    if not whole or (len(sides) == 3 and sides[0] in (1, 3)) != (field.kind in ("image", *DENSE)):
         raise ShipError(f"'{field.name[:40]}' has the shape {sides!r:.40}; pictures have at most {MOST_SIDE} a side.")
     if field.fit not in _parcel.PREPROCESSING:
         raise ShipError(
@@ -283,8 +284,9 @@ def check_first(outputs: Callable[[Table], dict[str, np.ndarray]], found: Found,
         if mine is None or told is None or told.shape != (len(found.examples), *mine.shape[1:]):
             raise ShipError(f"{path} answers in another shape than its examples say.")
         classes = len(found.task.target.classes)
-        if mine.dtype != told.dtype or (name == "probabilities" and mine.shape[1:] != (classes,)):
+        shape = {"probabilities": mine.shape[1:] == (classes,), "mask": mine.shape[1:2] == (classes,)}
+        if mine.dtype != told.dtype or not shape.get(name, True):
             raise ShipError(f"{path} has {classes:,} classes and answers {mine.shape[1:]} of {mine.dtype}.")
-        scale = max(1.0, float(np.abs(told[:1]).max(initial=0))) if name == "answer" else 1.0
+        scale = max(1.0, float(np.abs(told[:1]).max(initial=0))) if name in ("answer", "values") else 1.0
         if not np.allclose(mine, told[:1], rtol=0, atol=CLOSE * scale, equal_nan=True):
             raise ShipError(f"{path} answers its first example otherwise than when it was shipped.")

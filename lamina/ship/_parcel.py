@@ -188,7 +188,8 @@ def compared(parcel: Parcel, outputs: dict[str, np.ndarray]) -> dict[str, Any]:
     differences, equal = [0.0], True
     for name, mine in wanted.items():
         other = outputs[name]
-        scale = max(1e-30, float(np.abs(mine).max(initial=0))) if name != "probabilities" else 1.0
+        shares = name in ("probabilities", "mask", "picture")
+        scale = 1.0 if shares else max(1e-30, float(np.abs(mine).max(initial=0)))
         apart = np.where(mine == other, 0, np.abs(mine.astype(np.float64) - other)) / scale
         differences.append(float(np.nan_to_num(apart, nan=np.inf).max(initial=0)))
         equal = equal and mine.dtype == other.dtype and bool((mine.view(np.uint8) == other.view(np.uint8)).all())

@@ -7,7 +7,7 @@ answers exactly as it did when it was trained.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -55,6 +55,26 @@ class Task:
     @classmethod
     def choose(cls, table: Table) -> dict[str, Any]:
         """Options found in the training rows of the table: class weights, scale of the target."""
+        return {}
+
+    @classmethod
+    def arrange(cls, table: Table, settings: dict[str, Any], seed: int) -> Table:
+        """The table as the task wants it, before target and split are settled: a target made of the input, say."""
+        return table
+
+    @classmethod
+    def settled(cls, table: Table, settings: dict[str, Any]) -> dict[str, Any]:
+        """Options: the settings of the task's Config, and what is found in the table."""
+        return {**settings, **cls.choose(table)}
+
+    @classmethod
+    def frame(cls, sizes: np.ndarray, most: int) -> tuple[int, int] | None:
+        """Height and width in which the net sees pictures of these sizes (rows, 2), `most` a side; None where the plan chooses."""
+        return None
+
+    @property
+    def hints(self) -> dict[str, Any]:
+        """Settings of the net that suit the task, where its Config has them."""
         return {}
 
     @property
@@ -126,6 +146,10 @@ class Task:
         """(name, answer) for what a person asks, where the task reads it by itself; None: it is read as a table."""
         return None
 
+    def placed(self, net: nn.Module, table: Table, inputs: Sequence[Field]) -> list[Any] | None:
+        """One answer per row of a table that is asked about, in the size of its picture; None: those of `answer` do."""
+        return None
+
     def loss_at_start(self) -> float | None:
         """Loss of a net that knows nothing (ln(classes)); None when there is no such rule."""
         return None
@@ -149,6 +173,21 @@ class Task:
             "answer": classes[int(p.argmax())],
             "probability": round(float(p.max()), 4),
         }
+
+    def shown(self, net: nn.Module, batch: Batch) -> list[list[np.ndarray]] | None:
+        """Per row of a prepared batch with targets what is given, the truth and the answer as uint8 (height, width, 3); None:
+        answers are no pictures."""
+        return None
+
+    def seen(self, batch: Batch) -> list[list[np.ndarray]] | None:
+        """Per row of a batch that was changed for training the picture and its target as uint8 (height, width, 3); None: targets are
+        no pictures."""
+        return None
+
+    @property
+    def reasons(self) -> list[str]:
+        """What was chosen for the data and why, a sentence each."""
+        return []
 
     def constant(self, train: Batches, test: Batches) -> float | None:
         """`better` on test rows of the best answer that looks at no input; None: that of judge.baseline fits the task."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import nn
 from lamina.core import catalog, config, device
 from lamina.core.errors import SettingError, unknown
 from lamina.data import _pictures
-from lamina.data._batches import Batches, category_counts, number_count
+from lamina.data._batches import DENSE, Batches, category_counts, number_count
 from lamina.data._table import TRAIN, Field, Table
 from lamina.nets import resnet9
 from lamina.nets._blocks import Standardize
@@ -22,6 +22,9 @@ from lamina.nets._row import RowEncoder
 from lamina.tasks._task import Task
 from lamina.train import mirror
 from lamina.train.recipe import Recipe
+from lamina.train.wishes import Wishes, arranged, parsed, rearranged, task_asked, task_class, task_of
+
+__all__ = ["Plan", "Wishes", "arranged", "build", "make", "net_of", "rearranged", "task_asked", "task_class", "task_of"]
 
 DEFAULT_MINUTES = 10.0  # the limit when no budget is given
 NATIVE = 64  # pictures of one size up to this many pixels keep it
@@ -32,21 +35,6 @@ PASSES = 20  # that must fit before a wider net is taken: on Fashion-MNIST 6 of 
 BESIDE, BESIDE_ROW = 3.0, 6e-5  # seconds that starting, scoring and reporting take, and more a row of the table
 UPDATES = 200  # that should fit: batches are made smaller for it
 LARGE = 10_000  # rows of a table from which on dropout and ranks cost more than they give (diamonds: 26 % of the error)
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What a person asked for; everything else is chosen."""
-
-    task: str | None = None
-    """classify or regress; from the kind of the target when not given"""
-    net: str | None = None
-    """name or name/size of a net"""
-    net_settings: dict[str, str] = field(default_factory=dict)
-    """settings of the net's Config as texts"""
-    device: str = "auto"
-    """auto, cpu, cuda or mps"""
-    recipe: Recipe = field(default_factory=Recipe)
 
 
 @dataclass(frozen=True)
@@ -76,24 +64,6 @@ class Plan:
         return cls(**fields, inputs=inputs, target=target, recipe=recipe, why=tuple(values.get("why", ())))
 
 
-def task_of(name: str, target: Field, options: dict[str, Any]) -> Task:
-    """A task by name, for a target."""
-    return task_class(name)(target, options)
-
-
-def task_class(name: str) -> type[Task]:
-    """The Task of a file of the room tasks, or of a module of the user's own."""
-    module = catalog.find("tasks", name)
-    own = [
-        c
-        for c in vars(module).values()
-        if isinstance(c, type) and issubclass(c, Task) and c.__module__ == module.__name__
-    ]
-    if len(own) != 1:
-        raise SettingError(f"{module.__name__} must hold one Task, not {len(own)}.")
-    return own[0]
-
-
 def net_of(name: str, settings: dict[str, Any]) -> nn.Module:
     """A net by name with a saved config. Raises LaminaError on unknown names and settings."""
     module = catalog.find("nets", name)
@@ -106,14 +76,17 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
     Returns the plan and the table with just the columns that are used.
     """
     target = table[table.target or ""].field
-    task = wishes.task or _task_name(target)
+    asked, wanted = task_asked(wishes)
+    task = asked or _task_name(target)
     kind = task_class(task)
+    if not asked and hasattr(catalog.find("tasks", task), "Config"):
+        wanted = config.to_json(catalog.find("tasks", task).Config())
     if target.kind not in kind.target_kind:
         raise SettingError(
             f"task {task} learns {' or '.join(kind.target_kind)} columns; '{target.name}' holds {target.kind} values."
         )
     table, why = _used(table, kind)
-    inputs = tuple(table.inputs)
+    inputs, target = tuple(table.inputs), table[target.name].field
     given = _input_kind(inputs)
     if given not in kind.net:
         raise SettingError(
@@ -121,7 +94,7 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
         )
     name, size, built_on = _net_for(kind.net[given], wishes.net)
     _check_answers(task, kind, name)
-    options = kind.choose(table)
+    options = kind.settled(table, wanted)
     why += _option_reasons(task, options, target)
     passes = _passes(table, wishes.recipe, device.choose(wishes.device))
     recipe, reasons = _recipe(table, wishes.recipe, given, passes, kind)
@@ -129,10 +102,13 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
         options["smoothing"] = recipe.smoothing
         options["mirror"] = recipe.augment.split("+")[0] == "flip" and passes > 1  # which doubles the time of scoring
     options["choose"] = "loss" if given == "row" else None
-    outputs = task_of(task, target, options).outputs
-    wished = {**built_on, **_parsed(name, wishes.net_settings)}
-    settings = {**_sizes(name, inputs, outputs), **_default_size(name, size, table, passes)}
-    settings |= {**_suited(name, inputs, wished), **wished}
+    made = task_of(task, target, options)
+    why += made.reasons
+    wished = {**built_on, **parsed(name, wishes.net_settings)}
+    settings = {**_sizes(name, inputs, made.outputs), **_default_size(name, size, table, passes)}
+    known = {s.name for s in config.settings(catalog.find("nets", name).Config)}
+    hints = {k: v for k, v in made.hints.items() if k in known}
+    settings |= {**_suited(name, inputs, {**settings, **hints, **wished}), **hints, **wished}
     plan = Plan(task, options, name, settings, inputs, target, recipe, wishes.device, tuple(why + reasons))
     return plan, table
 
@@ -163,6 +139,10 @@ def _used(table: Table, task: type[Task]) -> tuple[Table, list[str]]:
         fit = "stretch" if task.whole else "crop"
         table = table.with_column(replace(table[image.name], field=replace(image, shape=shape, fit=fit)))
         why += [reason] if reason not in why else []
+        target = table[table.target or ""]
+        if target.field.kind in DENSE:
+            own = replace(target.field, shape=(target.values.channels(), *shape[1:]), fit=fit)
+            table = table.with_column(replace(target, field=own))
     if len(images) > 1:  # those that are compared have one shape
         shapes = [table[image.name].field.shape for image in images]
         shape = (max(s[0] for s in shapes), *(min(s[i] for s in shapes) for i in (1, 2)))
@@ -178,8 +158,14 @@ def _picture_shape(pictures: _pictures.Pictures, rows: int, task: type[Task]) ->
     colour = "grey" if channels == 1 else "colour"
     if (sizes == sizes[0]).all() and max(height, width) <= NATIVE:
         return (channels, height, width), f"Pictures keep their {height}x{width} pixels, {colour}."
-    typical = float(sorted(sizes.min(1))[len(sizes) // 2])
     most = 224 if torch.accelerator.is_available() else task.side or (64 if rows > 5_000 else 96)
+    frame = task.frame(sizes, most)
+    if frame:
+        how = (
+            f"are stretched to {frame[0]}x{frame[1]}" if (sizes != frame).any() else f"keep their {frame[0]}x{frame[1]}"
+        )
+        return (channels, *frame), f"Pictures {how} pixels, {colour}."
+    typical = float(sorted(sizes.min(1))[len(sizes) // 2])
     side = next((s for s in SIDES if s <= min(typical, most)), SIDES[-1])
     return (channels, side, side), (
         f"Pictures are {'stretched' if task.whole else 'resized and cropped'} to {side}x{side}, {colour} (half of them have a shorter side of {typical:.0f} or more; "
@@ -292,15 +278,6 @@ def _passes(table: Table, recipe: Recipe, where: torch.device) -> float:
         times.append(time.perf_counter() - start)
     seconds = 60 * recipe.minutes - BESIDE - BESIDE_ROW * len(table)
     return max(0.0, seconds) / (min(times) * len(table.rows(TRAIN)) / 64)
-
-
-def _parsed(name: str, texts: dict[str, str]) -> dict[str, Any]:
-    module = catalog.find("nets", name)
-    known = {s.name: s for s in config.settings(module.Config)}
-    for key in texts:
-        if key not in known:
-            raise unknown("setting", f"--net.{key}", [f"--net.{k}" for k in known])
-    return {k: config.parse(v, known[k], "--net.") for k, v in texts.items()}
 
 
 def _option_reasons(task: str, options: dict[str, Any], target: Field) -> list[str]:
