@@ -95,6 +95,28 @@ def decoded(codes: Tensor, defaults: Tensor) -> Tensor:
     return torch.cat([centre - size / 2, centre + size / 2], -1)
 
 
+def assigned(boxes: Tensor, objects: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Class (B, N) from 1, box (B, N, 4) and overlap (B, N) of the object (B, M, 5) that each box (N, 4) or (B, N, 4) is nearest to.
+
+    Of the boxes (N, 4), which are the same for all pictures, each object has the one that overlaps it most: an overlap of 2 and more.
+    """
+    there = objects[..., 4] >= 0  # (B, M)
+    shared = overlap(boxes.expand(len(objects), -1, -1), objects[..., :4])  # (B, N, M)
+    shared = torch.where(there[:, None], shared, -1.0)
+    if boxes.dim() == 2:
+        best = torch.zeros_like(shared).scatter_(1, shared.argmax(1)[:, None], 2.0)
+        shared = shared + best * there[:, None]
+    most, which = shared.max(2)
+    kind = objects[..., 4].gather(1, which).long() + 1
+    return kind, objects[..., :4].gather(1, which[..., None].expand(-1, -1, 4)), most
+
+
+def hardest(surprise: Tensor, mine: Tensor, others: Tensor, times: int) -> Tensor:
+    """bool (B, N): `mine`, and for each of them the `times` others with the largest surprise (B, N); ten where there is none of mine."""
+    rank = torch.where(others, surprise, -1.0).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    return mine | (others & (rank < (times * mine.sum(1, keepdim=True)).clamp(min=10)))
+
+
 def grid(side: int, stride: int, sizes: list[tuple[float, float]]) -> Tensor:
     """Default boxes (side / stride squared x len(sizes), 4) as shares, row by row: around each cell's centre, width and height."""
     cells = -(-side // stride)

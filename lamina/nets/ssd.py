@@ -79,15 +79,13 @@ class Net(nn.Module):
     def losses(self, output: Tensor, objects: Tensor) -> Tensor:
         """(B,) of the output and the objects (B, M, 5): smooth L1 of the codes and cross-entropy, over the objects' places (eq. 1)."""
         with torch.no_grad():
-            kind, box = _assigned(self.defaults, objects)
+            kind, box, most = _boxes.assigned(self.defaults, objects)
+            kind = torch.where(most >= FOUND, kind, 0)
         codes, logits = output[..., :4].float(), output[..., 4:].float()
         mine = kind > 0
         count = mine.sum(1).clamp(min=1)
         surprise = F.cross_entropy(logits.flatten(0, 1), kind.flatten(), reduction="none").view(kind.shape)
-        with torch.no_grad():  # the rank of each place among the hardest without an object
-            hard = torch.where(mine, -1.0, surprise)
-            rank = hard.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-            counted = mine | (rank < (MINED * mine.sum(1, keepdim=True)).clamp(min=10))
+        counted = _boxes.hardest(surprise.detach(), mine, ~mine, MINED)
         place = F.smooth_l1_loss(codes, _boxes.coded(box, self.defaults), reduction="none").sum(2)
         return ((place * mine).sum(1) + (surprise * counted).sum(1)) / count
 
@@ -107,22 +105,6 @@ def _defaults(config: Config) -> Tensor:
         between = math.sqrt(scales[i] * scales[i + 1])
         made.append(_boxes.grid(config.side, stride, [*sizes, (between, between)]))
     return torch.cat(made)
-
-
-def _assigned(defaults: Tensor, objects: Tensor) -> tuple[Tensor, Tensor]:
-    """Class (B, N) from 1, 0 for none, and box (B, N, 4) that each default box (N, 4) shall learn.
-
-    Every object has the default box that overlaps it most, and all that overlap it by FOUND.
-    """
-    there = objects[..., 4] >= 0  # (B, M)
-    shared = _boxes.overlap(defaults.expand(len(objects), -1, -1), objects[..., :4])  # (B, N, M)
-    shared = torch.where(there[:, None], shared, -1.0)
-    best = shared.argmax(1)  # (B, M)
-    forced = torch.zeros_like(shared).scatter_(1, best[:, None], 2.0) * there[:, None]
-    most, which = (shared + forced).max(2)
-    kind = objects[..., 4].gather(1, which).long() + 1
-    kind = torch.where(most >= FOUND, kind, 0)
-    return kind, objects[..., :4].gather(1, which[..., None].expand(-1, -1, 4))
 
 
 def example() -> tuple[dict[str, Tensor], tuple[int, ...]]:
