@@ -174,7 +174,7 @@ def _same_table(saved: dict[str, Any], plan: Plan, source: Any) -> Table:
         raise DataError(f"{saved['source']} has changed since the run began; train anew.")
     wanted = {f.name for f in plan.inputs} | {plan.target.name}
     table = table.with_(columns={n: c for n, c in table.columns.items() if n in wanted})
-    for field in plan.inputs:
+    for field in (*plan.inputs, plan.target):
         table = table.with_column(replace(table[field.name], field=field))
     if plan.target.shape:
         table = table.with_column(replace(table[plan.target.name], field=plan.target))

@@ -239,7 +239,9 @@ def prepared_name(plan) -> str:  # noqa: ANN001
 
 
 def _settings(values: dict) -> str:
-    shown_ = {k: v for k, v in values.items() if k not in ("classes", "numbers", "categories", "channels", "side")}
+    shown_ = {
+        k: v for k, v in values.items() if k not in ("classes", "numbers", "categories", "channels", "side", "shape")
+    }
     return "".join(f", {k} {','.join(map(str, v)) if isinstance(v, list | tuple) else v}" for k, v in shown_.items())
 
 

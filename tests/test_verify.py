@@ -10,7 +10,7 @@ from PIL import Image
 import lamina
 from lamina.cli import main
 from lamina.core.answers import Same
-from lamina.core.errors import DataError, SettingError
+from lamina.core.errors import DataError, SettingError, ShipError
 from lamina.data import _pairs
 from lamina.data._table import TEST, TRAIN, VALIDATION
 from lamina.measures import pairs
@@ -219,7 +219,7 @@ def test_a_run_asks_scores_reports_resumes_and_ships(people, capsys):
     assert run.score(people).rows > 30  # pairs are made of the classes of other data
     shipped = lamina.load(run.ship())
     assert shipped.ask(same, other) == answer and shipped.content["parity"]["bit_equal"]
-    with pytest.raises(lamina.core.errors.ShipError, match="onnx cannot carry"):
+    with pytest.raises(ShipError, match="onnx cannot carry"):
         run.ship("onnx")
 
 

@@ -89,6 +89,24 @@ class Boxes:
 
 
 @dataclass(frozen=True)
+class Text:
+    """A sentence, or more."""
+
+    text: str
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The text alone."""
+        return (self.text,)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"answer": self.text}
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
 class Same:
     """Whether two things are the same: their distance, and the one up to which they are called the same."""
 
@@ -105,19 +123,6 @@ class Same:
 
     def __str__(self) -> str:
         return f"{self.chosen[0]}  distance {self.distance:.3f}, same up to {self.threshold:.3f}"
-
-
-@dataclass(frozen=True)
-class Text:
-    """Words."""
-
-    text: str
-
-    def to_json(self) -> dict[str, Any]:
-        return {"answer": self.text}
-
-    def __str__(self) -> str:
-        return self.text
 
 
 @dataclass(frozen=True, eq=False)

@@ -56,7 +56,7 @@ class Batches:
     categories (rows, columns) int64 with -1 = missing, tokens (rows, longest of the batch) int64 and mask (the same) bool: the
     text columns one behind the other, as _ragged.py lays them out; target: int64 codes, uint8 (rows, classes), float64 values, or boxes:
     float32 (rows, most, 5), class -1 where a row has fewer, and size (rows, 2) int64, height and width of the pictures; of a
-    mask uint8 codes (rows, height, width), 255 = none; of a picture uint8 or float32 (rows, channels, height, width).
+    mask uint8 codes (rows, height, width), 255 = none; of captions int64 (rows, sentences, tokens), PADDING behind each; of a picture uint8 or float32 (rows, channels, height, width).
     `resident`: pictures lie in memory on the device (True), are streamed (False), or as they fit (None). Raises SettingError
     when pictures shall be streamed that are not in a store.
     """
@@ -105,6 +105,8 @@ class Batches:
             pictures = [v for v in (columns[f.name].values for f in inputs) if isinstance(v, Pictures)]
             if pictures:
                 self.tensors["size"] = torch.from_numpy(pictures[0].sizes().astype(np.int64)).to(device)
+        elif target and target.kind == "captions":
+            self.tensors["target"] = torch.from_numpy(_ragged.sentences(columns[target.name].values, target)).to(device)
         elif target and target.kind in DENSE:
             packed = columns[target.name].values.pack(target.shape, cache, target.fit)
             self._take_pictures("target", packed[:, 0] if target.kind == "mask" else packed, resident)

@@ -19,6 +19,7 @@ from filelock import FileLock
 
 from lamina.core.errors import DataError
 from lamina.data._index import Index
+from lamina.data._table import Field
 from lamina.data._tokens import END, START, Tokens
 
 ROWS = 4_096  # texts that are coded at a time
@@ -150,3 +151,15 @@ def _opened(path: Path, index: Index) -> Ragged | None:
 
 def _check(flat: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     return np.array([zlib.crc32(offsets.tobytes(), zlib.crc32(np.ascontiguousarray(flat).data))], np.int64)
+
+
+def sentences(values: np.ndarray, field: Field) -> np.ndarray:
+    """int64 (rows, most, longest) = (rows, *field.shape) of sentences per row: START, tokens, END, then PADDING; rows may have fewer."""
+    assert field.tokens is not None, "tokens are chosen with the plan"
+    most, longest = field.shape
+    made = np.zeros((len(values), most, longest), np.int64)
+    for i, row in enumerate(values):
+        for k, text in enumerate(row[:most]):
+            ids = field.tokens.encode(text)[: longest - 2]
+            made[i, k, : len(ids) + 2] = [START, *ids.tolist(), END]
+    return made

@@ -16,6 +16,7 @@ mask        Masks (rows): a class per pixel, position in field.classes; never: 2
 picture     Pictures (rows), or Floats (depth): a picture as target     never
 same        int64 (rows, 2), whom the two pictures of the row show;     -1
             the same where both codes are equal (_pairs.py)
+captions    object (rows,) of tuples of str: sentences about the row    ()
 text        object (rows,) of str                                       ""
 running     Windows (rows) over a long text, or int64 (rows, tokens)    never
 identifier  object (rows,) of str; kept for naming rows, never learned  ""
@@ -75,6 +76,8 @@ class Column:
             return np.isnan(self.values)
         if self.field.kind == "label":
             return self.values < 0
+        if self.field.kind == "captions":
+            return np.array([not sentences for sentences in self.values], bool)
         if self.field.kind == "same":
             return (self.values < 0).any(1)
         if self.field.kind in ("text", "identifier"):
@@ -202,6 +205,8 @@ class Table:
             elif column.field.kind == "boxes":
                 for boxes in column.values:
                     digest.update(b"none" if boxes is None else f"{len(boxes)}:".encode() + boxes.tobytes())
+            elif column.field.kind == "captions":
+                digest.update(repr(column.values.tolist()).encode("utf-8", "surrogatepass"))
             elif column.values.dtype == object:
                 digest.update("\x00".join(column.values.tolist()).encode("utf-8", "surrogatepass"))
             else:

@@ -7,9 +7,10 @@ import numpy as np
 from lamina.core.errors import DataError
 from lamina.data import _columns, _pairs
 from lamina.data._pictures import Pictures
-from lamina.data._table import SPLITS, TEST, TRAIN, VALIDATION, Table
+from lamina.data._table import SPLITS, TEST, TRAIN, VALIDATION, Column, Field, Table
 
-PLACED = ("boxes", "same")  # kinds that are brought only to be learned
+PLACED = ("boxes", "same", "captions")  # kinds that are brought only to be learned
+CAPTIONED = "caption"  # the task that learns texts as sentences about a picture
 PAIRED = "verify"  # the task that compares pictures of classes in pairs
 USUAL = ("target", "label", "class", "y", "outcome", "response")
 BAD_SHARE = 0.1  # of the files or rows; over it training stops
@@ -65,6 +66,8 @@ def _typed(table: Table, task: str | None) -> Table:
     """Whole numbers of few values are labels; --task decides otherwise."""
     column = table[table.target or ""]
     values = column.values
+    if task == CAPTIONED and column.field.kind in ("text", "identifier", "label", "captions"):
+        return table.with_column(_captioned(column))
     if task == "regress":
         return table.with_column(_columns.as_number(column))
     if column.field.kind == "number":
@@ -79,6 +82,17 @@ def _typed(table: Table, task: str | None) -> Table:
     elif column.field.kind in ("identifier", "text", "date"):
         table = table.with_column(_columns.as_label(column))
     return table
+
+
+def _captioned(column: Column) -> Column:
+    """Texts, or labels, as sentences about the row, one each."""
+    if column.field.kind == "captions":
+        return column
+    names = column.field.classes
+    texts = [names[v] if v >= 0 else "" for v in column.values] if names else column.values.tolist()
+    values = np.empty(len(texts), object)
+    values[:] = [(text,) if text else () for text in texts]
+    return Column(Field(column.field.name, "captions"), values)
 
 
 def _checked(table: Table, task: str | None) -> Table:

@@ -12,7 +12,14 @@ from lamina.train.plan import Plan
 from lamina.train.recipe import Recipe
 from lamina.train.ways import Way
 
-FILLED = ("classes", "numbers", "categories", "channels", "side")  # settings of a net that follow from the data
+FILLED = (
+    "classes",
+    "numbers",
+    "categories",
+    "channels",
+    "side",
+    "shape",
+)  # settings of a net that follow from the data
 
 
 def settings(run: Run, config: dict[str, Any], plan: Plan, about: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ What the net answers with is dropped, so that its weights are neither trained no
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,47 +23,45 @@ class Trunk(nn.Module):
     a net whose features are not a map.
     """
 
-    def __init__(self, name: str, channels: int, side: int) -> None:
+    def __init__(self, name: str, shape: Sequence[int]) -> None:
         super().__init__()
         net = catalog.find("nets", name.partition("/")[0])
         if tuple(getattr(net, "TAKES", ())) != ("image",):
             raise SettingError(f"net.features (={name}) must be a net that takes pictures; try resnet9.")
-        made = net.Net(net.Config(**settings(name, channels, side)))
+        made = net.Net(net.Config(**settings(name, shape)))
         if not hasattr(made, "features") or not hasattr(made, "standardize"):
             raise SettingError(f"net.features (={name}) must be a net with features of its own; try resnet9.")
         self.standardize: nn.Module = made.standardize
         self.features: nn.Module = made.features
-        self.width, self.grid = _probe(self.standardize, self.features, name, channels, side)
+        self.width, self.grid = _probe(self.standardize, self.features, name, shape)
 
     def forward(self, image: Tensor) -> Tensor:
         return self.features(self.standardize(image))
 
 
-def settings(name: str, channels: int, side: int) -> dict[str, Any]:
+def settings(name: str, shape: Sequence[int]) -> dict[str, Any]:
     """What suits pictures of this size, as settings of the net's Config. Raises NameUnknown for a size that is not there."""
     base, _, size = name.partition("/")
     module = catalog.find("nets", base)
     if size and size not in module.SIZES:
         raise unknown(f"size of {base}", size, module.SIZES)
     known = module.Config.__dataclass_fields__
-    made: dict[str, Any] = {k: v for k, v in {"channels": channels, "side": side}.items() if k in known}
+    made: dict[str, Any] = {k: v for k, v in {"channels": shape[0], "side": shape[1]}.items() if k in known}
     made |= dict(module.SIZES[size]) if size else {}
     if base == "resnet9" and not size:  # stages until 8 pixels or fewer are left, as the plan chooses them
-        more = max(0, math.ceil(math.log2(side / 40)))
+        more = max(0, math.ceil(math.log2(min(shape[1:]) / 40)))
         made["stages"] = (32, 64, *(64 * 2 ** (i + 1) for i in range(more)))
     suited = getattr(module, "suited", None)
-    return made | (suited((channels, side, side), made) if suited else {})
+    return made | (suited(tuple(shape), made) if suited else {})
 
 
 @torch.no_grad()
-def _probe(
-    standardize: nn.Module, features: nn.Module, name: str, channels: int, side: int
-) -> tuple[int, tuple[int, int]]:
+def _probe(standardize: nn.Module, features: nn.Module, name: str, shape: Sequence[int]) -> tuple[int, tuple[int, int]]:
     """Width and grid of the features of one picture."""
     mode = features.training
     weight = next(features.parameters(), torch.zeros(0))
     features.eval()
-    given = features(standardize(torch.zeros(1, channels, side, side, device=weight.device)))
+    given = features(standardize(torch.zeros(1, *shape, device=weight.device)))
     features.train(mode)
     if given.dim() != 4:
         raise SettingError(

@@ -30,10 +30,8 @@ class Config:
 
     classes: int = 0
     """identities among the training pictures; 0: none is named, and margin cannot be learned by"""
-    channels: int = 3
-    """channels of the picture"""
-    side: int = 64
-    """pixels of the picture's side"""
+    shape: tuple[int, ...] = (3, 64, 64)
+    """channels, height and width of the picture"""
     features: str = "resnet9"
     """the image net that it builds on, with or without a size: resnet/20"""
     width: int = 128
@@ -58,7 +56,7 @@ class Net(nn.Module):
         within("net.dropout", config.dropout, 0, 0.95)
         if config.loss not in LOSSES:
             raise unknown("loss", config.loss, LOSSES)
-        self.trunk = Trunk(config.features, config.channels, config.side)
+        self.trunk = Trunk(config.features, config.shape)
         self.head = nn.Sequential(
             nn.Dropout(config.dropout),
             nn.Linear(self.trunk.width, config.width, bias=False),

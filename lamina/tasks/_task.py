@@ -18,7 +18,7 @@ from lamina.core.answers import told
 from lamina.core.errors import SettingError
 from lamina.data._augment import Augment
 from lamina.data._batches import Batches
-from lamina.data._table import Field, Table
+from lamina.data._table import Column, Field, Table
 
 Batch = dict[str, Tensor]
 AUXILIARY = 0.3  # weight of the loss of a further answer (Szegedy 2014, section 5)
@@ -76,6 +76,11 @@ class Task:
     def hints(self) -> dict[str, Any]:
         """Settings of the net that suit the task, where its Config has them."""
         return {}
+
+    @classmethod
+    def completed(cls, table: Table) -> Column:
+        """The target column, its field filled with what is chosen from the training rows: tokens, a shape."""
+        return table[table.target or ""]
 
     @property
     def outputs(self) -> int:

@@ -86,6 +86,7 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
             f"task {task} learns {' or '.join(kind.target_kind)} columns; '{target.name}' holds {target.kind} values."
         )
     table, why = _used(table, kind)
+    table = table.with_column(kind.completed(table))
     inputs, target = tuple(table.inputs), table[target.name].field
     given = _input_kind(inputs)
     if given not in kind.net:
@@ -226,7 +227,7 @@ def _sizes(name: str, inputs: tuple[Field, ...], outputs: int) -> dict[str, Any]
     if running and running.tokens:
         found |= {"vocabulary": len(running.tokens), "length": running.shape[0]}
     if image:
-        found |= {"channels": image.shape[0], "side": image.shape[1]}
+        found |= {"channels": image.shape[0], "side": image.shape[1], "shape": image.shape}
         if "side" in known and image.shape[1] != image.shape[2]:
             raise SettingError(
                 f"{name} takes square pictures, these are {image.shape[1]}x{image.shape[2]}; try --net resnet."
