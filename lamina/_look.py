@@ -102,10 +102,15 @@ def target_line(table: Table) -> str:
     if column.field.kind == "same":
         same = int((column.values[:, 0] == column.values[:, 1]).sum())
         return f"{column.field.name}: {same:,} pairs are the same, {len(column.values) - same:,} different"
-    held = (
-        column.values.sum(0)
-        if column.field.kind == "labels"
-        else np.bincount(column.values, minlength=len(column.field.classes))
-    )
+    if column.field.kind == "picture":
+        return f"{column.field.name}: a picture"
+    if column.field.kind == "mask":
+        return f"{column.field.name}: a class of {len(column.field.classes)} per pixel"
+    if column.field.kind == "labels":
+        held = column.values.sum(0)
+    else:
+        boxes = column.field.kind == "boxes"
+        codes = np.concatenate([b[:, 4].astype(int) for b in column.values]) if boxes else column.values
+        held = np.bincount(codes, minlength=len(column.field.classes))
     shown = ", ".join(f"{n} {int(held[i]):,}" for i, n in enumerate(column.field.classes[:12]))
     return f"{column.field.name}: {shown}{', ...' if len(held) > 12 else ''}"

@@ -1,20 +1,14 @@
-"""detect: suppression and assignment against brute force, each detector learning, and a run from data to drawn answers."""
-
-import json
+"""detect: suppression, assignment and regions against brute force, and each detector learning."""
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-import lamina
-from lamina.cli import main
 from lamina.core import catalog
 from lamina.core.answers import Box, Boxes
 from lamina.core.drawing import rectangles
-from lamina.core.errors import SettingError, ShipError
-from lamina.data._pictures import Pictures
-from lamina.data._table import Column, Field, Table
+from lamina.core.errors import SettingError
+from lamina.data._table import Field
 from lamina.measures import boxes as measure
 from lamina.nets import _boxes, faster_rcnn, yolo
 from lamina.nets._pyramid import Pyramid
@@ -56,16 +50,6 @@ def shapes(count, side=64, seed=0):
             own.append([xs.min() / side, ys.min() / side, (xs.max() + 1) / side, (ys.max() + 1) / side, kind])
         boxes[i] = np.array(own, np.float32)
     return image, boxes
-
-
-@pytest.fixture
-def scenes():
-    image, boxes = shapes(60)
-    columns = {
-        "image": Column(Field("image", "image"), Pictures.of_array(image)),
-        "boxes": Column(Field("boxes", "boxes", CLASSES), boxes),
-    }
-    return Table(columns, "scenes", "memory", np.array([f"scene {i}" for i in range(60)], object), "boxes", tried=60)
 
 
 def test_suppression_is_the_greedy_one():
@@ -179,41 +163,6 @@ def test_features_of_any_image_net_and_a_word_for_others():
         Pyramid("mlp", 3, 64, (8,))
     with pytest.raises(SettingError, match="has features at strides"):
         Pyramid("resnet9/small", 3, 64, (32,))
-
-
-def test_a_run_from_data_to_drawn_answers(scenes, tmp_path, capsys):
-    settings = {"features": "resnet9/small", "strides": "4,8,16", "smallest": "0.2"}
-    trained = lamina.fit(scenes, net="ssd", net_settings=settings, steps=30, batch=8, show=False, run="run")
-    field = trained.plan.inputs[0]
-    assert trained.plan.task == "detect" and field.fit == "stretch" and field.shape == (3, 64, 64)
-    score = trained.score()
-    assert score.name == "map" and score.low <= score.value <= score.high and "always the same" in score.baselines
-    assert score.mistakes[0]["marks"]["target"] and "data:image/png" in trained.report().read_text()
-    Image.fromarray(scenes["image"].values.open(0)).resize((128, 96)).save("one.png")
-    answer = trained.ask("one.png")
-    assert isinstance(answer, Boxes)
-    assert main(["ask", "run", "one.png", "--out", "drawn"]) == 0
-    assert "one.png" in capsys.readouterr().out
-    assert json.loads((tmp_path / "drawn" / "one.json").read_text())["boxes"] == answer.to_json()["boxes"]
-    with Image.open(tmp_path / "drawn" / "one.png") as drawn:
-        assert drawn.size == (256, 192)
-    shipped = lamina.load(trained.ship())
-    assert shipped.ask("one.png") == answer and shipped.inputs[0].fit == "stretch"
-    with pytest.raises(ShipError, match="it answers detect"):
-        trained.ship("onnx")
-    with pytest.raises(SettingError, match="explanations are of labels and numbers"):
-        trained.explain("one.png")
-
-
-def test_what_detect_refuses(scenes):
-    with pytest.raises(
-        SettingError, match="asks for boxes, which embedding does not answer; try --net faster_rcnn or ssd or yolo"
-    ):
-        lamina.fit(scenes, net="embedding", steps=2, show=False)
-    with pytest.raises(SettingError, match="asks for label or labels, which ssd does not answer"):
-        lamina.fit("digits", net="ssd", steps=2, show=False)
-    with pytest.raises(SettingError, match="cannot be blended"):
-        lamina.fit(scenes, augment="flip+mixup", steps=2, show=False)
 
 
 def test_drawing_marks_the_sides():

@@ -130,12 +130,12 @@ def batch_seen(table: Table, plan: Plan) -> list[dict[str, str]]:
     chosen = Order(len(train), min(SEEN, len(train)), seed)(0)[0]
     part = table.take(train[chosen.numpy()])
     augment, passes = named(plan.recipe.augment), torch.zeros_like(chosen)
-    dense = plan.target.kind in DENSE
+    placed = plan.target.kind in (*DENSE, "boxes")  # drawn by the task, moved with the picture
     try:
-        batch = Batches(part, [image], plan.target if dense else None, torch.device("cpu"))
+        batch = Batches(part, [image], plan.target if placed else None, torch.device("cpu"))
     except DataError:  # a file is gone since training
         return []
-    if dense:
+    if placed:
         task = task_of(plan.task, plan.target, plan.options)
         pairs = task.seen(task.change(batch.slice(0, len(chosen)), augment, seed, passes, chosen)) or []
         names = [str(n) for n in part.names]

@@ -62,7 +62,7 @@ def image_net(name: str, channels: int, side: int) -> Any:
     module = catalog.find("nets", net)
     if module.TAKES != ("image",):
         raise SettingError(f"{net} takes no pictures; features come from an image net such as resnet9/long.")
-    made = module.Net(module.Config(**settings(name, channels, side)))
+    made = module.Net(module.Config(**settings(name, (channels, side, side))))
     if not isinstance(getattr(made, "features", None), nn.Sequential):
         raise SettingError(f"{net} has no features in a row that others can build on; try resnet9/long.")
     return made

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lamina.core.answers import boxes_of
+from lamina.core.answers import Boxes, boxes_of
 from lamina.data._augment import Augment, moved_boxes
 from lamina.data._batches import Batches
 from lamina.measures import boxes as measure
@@ -65,11 +65,17 @@ class Detect(Task):
     def output(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         return {"boxes": net.found(net(*inputs(net, batch)))}  # type: ignore[operator]
 
-    def told(self, rows: dict[str, np.ndarray], i: int) -> dict[str, Any]:
-        target = rows["target"][i]
+    def seen(self, batch: Batch) -> list[list[np.ndarray]]:
+        pixels = batch["image"].round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        return [[self._said(b).draw(p)] for p, b in zip(pixels, batch["target"].cpu().numpy(), strict=True)]
+
+    def _said(self, target: np.ndarray) -> Boxes:
+        """True boxes (most, 5) as an answer."""
         true = target[target[:, 4] >= 0]
-        true = np.concatenate([true[:, :4], np.ones((len(true), 1), np.float32), true[:, 4:]], 1)
-        said = [boxes_of(b, self.target.classes, SAID) for b in (true, rows["boxes"][i])]
+        return boxes_of(np.insert(true, 4, 1.0, 1), self.target.classes, SAID)
+
+    def told(self, rows: dict[str, np.ndarray], i: int) -> dict[str, Any]:
+        said = self._said(rows["target"][i]), boxes_of(rows["boxes"][i], self.target.classes, SAID)
         return {
             "target": list(said[0].chosen),
             "answer": list(said[1].chosen),

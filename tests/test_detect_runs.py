@@ -1,0 +1,111 @@
+"""detect from data to drawn answers: a run, its report, its pack, resuming, looking, and what is refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import lamina
+from lamina import api
+from lamina.cli import main
+from lamina.core.answers import Boxes
+from lamina.core.errors import SettingError, ShipError
+from lamina.data import coco
+from lamina.data._pictures import Pictures
+from lamina.data._table import Column, Field, Table
+from lamina.train.plan import Wishes
+from lamina.train.recipe import Recipe
+
+CLASSES = ("disc", "bar")
+
+
+def shapes(count, side=64, seed=0):
+    """Pictures with one to three discs and bars on noise, and their boxes."""
+    random = np.random.default_rng(seed)
+    image = random.integers(0, 70, (count, side, side, 3), np.uint8)
+    boxes = np.empty(count, object)
+    y, x = np.mgrid[:side, :side]
+    for i in range(count):
+        own = []
+        for k in range(random.integers(1, 4)):
+            kind, size = int(random.integers(2)), int(random.integers(12, 24))
+            left, top = (20 * k + random.integers(0, 2), random.integers(0, side - size))
+            size = min(size, side - left)
+            if kind == 0:
+                seen = (x - left - size / 2 + 0.5) ** 2 + (y - top - size / 2 + 0.5) ** 2 <= (size / 2) ** 2
+            else:
+                seen = (x >= left) & (x < left + size) & (y >= top) & (y < top + size // 2)
+            image[i][seen] = (220, 60, 40) if kind == 0 else (40, 90, 230)
+            ys, xs = np.nonzero(seen)
+            own.append([xs.min() / side, ys.min() / side, (xs.max() + 1) / side, (ys.max() + 1) / side, kind])
+        boxes[i] = np.array(own, np.float32)
+    return image, boxes
+
+
+@pytest.fixture
+def scenes():
+    image, boxes = shapes(60)
+    columns = {
+        "image": Column(Field("image", "image"), Pictures.of_array(image)),
+        "boxes": Column(Field("boxes", "boxes", CLASSES), boxes),
+    }
+    return Table(columns, "scenes", "memory", np.array([f"scene {i}" for i in range(60)], object), "boxes", tried=60)
+
+
+def test_a_run_from_data_to_drawn_answers(scenes, tmp_path, capsys):
+    settings = {"features": "resnet9/small", "strides": "4,8,16", "smallest": "0.2"}
+    trained = lamina.fit(scenes, net="ssd", net_settings=settings, steps=30, batch=8, show=False, run="run")
+    field = trained.plan.inputs[0]
+    assert trained.plan.task == "detect" and field.fit == "stretch" and field.shape == (3, 64, 64)
+    score = trained.score()
+    assert score.name == "map" and score.low <= score.value <= score.high and "always the same" in score.baselines
+    assert score.mistakes[0]["marks"]["target"] and "data:image/png" in trained.report().read_text()
+    Image.fromarray(scenes["image"].values.open(0)).resize((128, 96)).save("one.png")
+    answer = trained.ask("one.png")
+    assert isinstance(answer, Boxes)
+    assert main(["ask", "run", "one.png", "--out", "drawn"]) == 0
+    assert "one.png" in capsys.readouterr().out
+    assert json.loads((tmp_path / "drawn" / "one.json").read_text())["boxes"] == answer.to_json()["boxes"]
+    with Image.open(tmp_path / "drawn" / "one.png") as drawn:
+        assert drawn.size == (256, 192)
+    shipped = lamina.load(trained.ship())
+    assert shipped.ask("one.png") == answer and shipped.inputs[0].fit == "stretch"
+    with pytest.raises(ShipError, match="it answers detect"):
+        trained.ship("onnx")
+    with pytest.raises(SettingError, match="explanations are of labels and numbers"):
+        trained.explain("one.png")
+
+
+def test_left_and_resumed_ends_in_the_same_bits(scenes, monkeypatch):
+    monkeypatch.setattr("lamina.train.ways.REPEATED", 1e9)  # always the usual way: bits are compared
+    for name in ("TICK", "SAVE", "SAVE_VALIDATED"):
+        monkeypatch.setattr(f"lamina.train.engine.{name}", 0.0)
+    settings = {"features": "resnet9/small", "strides": "4,8,16", "width": "8"}
+    wishes = Wishes(net="yolo", net_settings=settings, recipe=Recipe(steps=10, batch=8))
+    whole = api.train(scenes, wishes, Path("whole"))
+    asked = iter([False] * 9)
+    api.train(scenes, wishes, Path("part"), stop=lambda: next(asked, True))
+    assert not lamina.load("part").score().complete
+    api.resume("part", scenes)
+    assert whole.run.read("best.safetensors") == lamina.load("part").run.read("best.safetensors")
+    assert whole.run.read("score.json") == lamina.load("part").run.read("score.json")
+
+
+def test_look_says_what_is_there(scenes, tmp_path, capsys):
+    coco.write(scenes, tmp_path / "out")
+    assert main(["look", str(tmp_path / "out")]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "boxes: disc" in told and "Which objects are in a picture, and where?" in told and "stretched" not in told
+
+
+def test_what_detect_refuses(scenes):
+    with pytest.raises(
+        SettingError, match="asks for boxes, which embedding does not answer; try --net faster_rcnn or ssd or yolo"
+    ):
+        lamina.fit(scenes, net="embedding", steps=2, show=False)
+    with pytest.raises(SettingError, match="asks for label or labels, which ssd does not answer"):
+        lamina.fit("digits", net="ssd", steps=2, show=False)
+    with pytest.raises(SettingError, match="cannot be blended"):
+        lamina.fit(scenes, augment="flip+mixup", steps=2, show=False)
