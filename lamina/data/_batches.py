@@ -80,6 +80,8 @@ class Batches:
         """tokens of the text columns, when there are any"""
         self.running: dict[str, Windows] = {}
         """windows over running texts, read from their file a batch at a time"""
+        self.sentences: Sequences | None = None
+        """translations, padded to the longest of a batch"""
         numbers, categories = [], []
         images = [f for f in inputs if f.kind == "image"]
         first = images[0] if images else None
@@ -110,6 +112,9 @@ class Batches:
         elif target and target.kind in DENSE:
             packed = columns[target.name].values.pack(target.shape, cache, target.fit)
             self._take_pictures("target", packed[:, 0] if target.kind == "mask" else packed, resident)
+        elif target and target.kind == "sentence" and target.tokens:
+            packed = _ragged.pack([columns[target.name].values], target.tokens, list(target.shape), cache)
+            self.sentences = Sequences(packed, device)
         elif target and target.kind == "running":
             self._take_windows("target", columns[target.name].values)
         elif target:
@@ -172,6 +177,8 @@ class Batches:
         batch = {name: tensor.index_select(0, places) for name, tensor in self.tensors.items()}
         if self.texts is not None:
             batch["tokens"], batch["mask"] = self.texts.get(rows)
+        if self.sentences is not None:
+            batch["target"] = self.sentences.get(rows)[0]
         if self.running:
             batch |= self._windows(rows.cpu().numpy())
         return {**batch, **self._streamed(rows.cpu().numpy())} if self.streams else batch
@@ -208,7 +215,7 @@ class Batches:
         few.tensors = {
             k: v for k, v in self.slice(0, rows).items() if self.texts is None or k not in ("tokens", "mask")
         }
-        few.length, few.streams, few.running = rows, {}, {}
+        few.length, few.streams, few.running, few.sentences = rows, {}, {}, None
         return few
 
     def slice(self, start: int, stop: int) -> dict[str, Tensor]:
@@ -216,6 +223,8 @@ class Batches:
         batch = {name: tensor[start:stop] for name, tensor in self.tensors.items()}
         if self.texts is not None:
             batch["tokens"], batch["mask"] = self.texts.get(torch.arange(start, min(stop, self.length)))
+        if self.sentences is not None:
+            batch["target"] = self.sentences.get(torch.arange(start, min(stop, self.length)))[0]
         if self.running:
             batch |= self._windows(np.arange(start, min(stop, self.length)))
         if self.streams:
@@ -239,7 +248,7 @@ def padded(boxes: np.ndarray) -> np.ndarray:
 
 def _texts(columns: Table, inputs: Sequence[Field], device: torch.device, cache: Path | None) -> Sequences | None:
     """The text columns of the inputs, whose fields must hold the same tokens."""
-    fields = [f for f in inputs if f.kind == "text"]
+    fields = [f for f in inputs if f.kind in ("text", "sentence")]
     if not fields:
         return None
     tokens = fields[0].tokens

@@ -18,6 +18,7 @@ same        int64 (rows, 2), whom the two pictures of the row show;     -1
             the same where both codes are equal (_pairs.py)
 captions    object (rows,) of tuples of str: sentences about the row    ()
 text        object (rows,) of str                                       ""
+sentence    object (rows,) of str; of a pair that translates           ""
 running     Windows (rows) over a long text, or int64 (rows, tokens)    never
 identifier  object (rows,) of str; kept for naming rows, never learned  ""
 """
@@ -38,7 +39,7 @@ from lamina.data._tokens import Tokens
 TRAIN, VALIDATION, TEST = 0, 1, 2
 SPLITS = ("train", "validation", "test")
 IGNORE = 255  # the code of a pixel of no known class
-INPUT_KINDS = ("image", "number", "label", "date", "running")
+INPUT_KINDS = ("image", "number", "label", "date", "running", "sentence")
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Column:
             return np.array([not sentences for sentences in self.values], bool)
         if self.field.kind == "same":
             return (self.values < 0).any(1)
-        if self.field.kind in ("text", "identifier"):
+        if self.field.kind in ("text", "identifier", "sentence"):
             return self.values == ""
         if self.field.kind == "boxes":
             return np.array([v is None for v in self.values], bool)

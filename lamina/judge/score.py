@@ -84,7 +84,7 @@ def measure(task: Task, net: nn.Module, table: Table, seed: int, signature: str,
     batches = [
         Batches(table.take(table.rows(s)), table.inputs, task.target, device, cache) for s in (TRAIN, VALIDATION, TEST)
     ]
-    rows = statistics(task, net, batches[2])
+    rows = statistics(task, net, batches[2], final=True)
     base = baseline.all_of(task, *batches)
     return from_rows(task, rows, table, test_rows, base, seed, signature)
 
@@ -93,7 +93,7 @@ def measure_on(task: Task, net: nn.Module, table: Table, seed: int, signature: s
     """Score a net on every row of a table, whatever its split; no baselines, since nothing is learned from it."""
     device = next(net.parameters()).device
     inputs = [table.columns[f.name].field for f in table.inputs]
-    rows = statistics(task, net, Batches(table, inputs, task.target, device))
+    rows = statistics(task, net, Batches(table, inputs, task.target, device), final=True)
     return from_rows(task, rows, table, np.arange(len(table)), {}, seed, signature)
 
 
@@ -110,7 +110,7 @@ def from_rows(task: Task, rows: dict, table: Table, places: np.ndarray, base: di
         rows=len(places),
         numbers=numbers,
         baselines=base,
-        signature=signature,
+        signature=f"{signature} {task.signature()}".rstrip(),
         mistakes=_mistakes(task, rows, table, places),
         confusion=_confusion(rows, single) if len(task.target.classes) <= 200 else [],
         calibration=labels.calibration(rows) if single else {},

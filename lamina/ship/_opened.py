@@ -48,6 +48,7 @@ DTYPES = {
     "date": torch.float64,
     "label": torch.int64,
     "running": torch.int64,
+    "sentence": torch.uint8,
 }
 TYPES: dict[str, type | tuple[type, ...]] = {
     "task": str, "options": dict, "net": str, "net_config": dict, "inputs": list, "target": dict, "device": str,
@@ -264,6 +265,8 @@ def _examples(
     for i, field in enumerate(inputs):
         tensor = tensors.get(f"example.{i}")
         shape = (rows, *field.shape[1:], field.shape[0]) if field.kind == "image" else (rows, *field.shape)
+        if field.kind in _parcel.STRINGS and tensor is not None:
+            shape = (rows, *tensor.shape[1:2])
         if tensor is None or tuple(tensor.shape) != shape or tensor.dtype != DTYPES[field.kind]:
             raise ShipError(f"the examples of '{field.name[:40]}' are missing or of a wrong shape.")
         if field.kind == "label" and not ((tensor >= -1) & (tensor < len(field.classes))).all():

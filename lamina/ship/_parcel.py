@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lamina.train.plan import Plan
 
 EXAMPLES = "examples.safetensors"  # in a run's folder
+STRINGS = ("text", "sentence")  # kinds whose values are texts
 COUNT = 10  # test rows that go along
 PREPROCESSING = {
     "crop": "pictures are resized to cover the frame (bicubic, antialiased) and cropped around its centre; transparent pixels over white",
@@ -106,6 +107,8 @@ def kept(table: Table, inputs: Sequence[Field]) -> bytes:
             column = column.pack(field.shape, None, field.fit).transpose(0, 2, 3, 1)
         elif field.kind == "image":
             column = column.transpose(0, 2, 3, 1)
+        elif field.kind in STRINGS:
+            column = as_bytes(column)
         elif isinstance(column, Windows):
             column = column.at(np.arange(len(column)))
         values[f"{i}"] = np.ascontiguousarray(column)
@@ -116,13 +119,31 @@ def of_arrays(arrays: Sequence[np.ndarray], inputs: Sequence[Field], names: Sequ
     """A table of columns as a Table holds them; pictures are uint8 (rows, height, width, channels) of the frame's size."""
     columns = {}
     for field, values in zip(inputs, arrays, strict=True):
-        columns[field.name] = Column(field, Pictures(values, None) if field.kind == "image" else values)
+        held = (
+            Pictures(values, None) if field.kind == "image" else of_bytes(values) if field.kind in STRINGS else values
+        )
+        columns[field.name] = Column(field, held)
     return Table(columns, "examples", "memory", np.array(names, object))
+
+
+def as_bytes(texts: np.ndarray) -> np.ndarray:
+    """uint8 (rows, bytes of the longest text) of texts in UTF-8; behind the end of each stands 255, which UTF-8 never has."""
+    lines = [text.encode("utf-8", "surrogatepass") for text in texts]
+    most = max(1, max(map(len, lines), default=0))
+    return np.frombuffer(b"".join(line.ljust(most, b"\xff") for line in lines), np.uint8).reshape(len(lines), most)
+
+
+def of_bytes(values: np.ndarray) -> np.ndarray:
+    """The inverse of as_bytes. Raises UnicodeDecodeError."""
+    lines = [row.tobytes().partition(b"\xff")[0].decode("utf-8", "surrogatepass") for row in values]
+    return np.array([*lines, None], object)[:-1]
 
 
 def column_values(table: Table, field: Field) -> np.ndarray:
     """The values of a column of such a table as an array."""
     values = table[field.name].values
+    if field.kind in STRINGS:
+        return as_bytes(values)
     return np.asarray(values.array) if isinstance(values, Pictures) else values
 
 

@@ -112,6 +112,14 @@ class Task:
         """Statistics per row of a prepared batch; `finish` turns those of all rows into numbers."""
         raise NotImplementedError
 
+    def final(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Like `score`, once, on the test rows: what takes too long for every validation comes here."""
+        return self.score(net, batch)
+
+    def signature(self) -> str:
+        """What it takes to repeat the numbers beside data, seed and versions; "" for nothing."""
+        return ""
+
     def finish(self, rows: dict[str, np.ndarray]) -> dict[str, float]:
         """Numbers from the statistics of all rows."""
         raise NotImplementedError
@@ -147,7 +155,9 @@ class Task:
         """One answer (core.answers) per row of what `output` gave."""
         return told(output, self.target.classes, self.threshold)
 
-    def asked(self, net: nn.Module, sources: tuple[Any, ...]) -> list[tuple[str, Any]] | None:
+    def asked(
+        self, net: nn.Module, sources: tuple[Any, ...], fields: tuple[Field, ...] = ()
+    ) -> list[tuple[str, Any]] | None:
         """(name, answer) for what a person asks, where the task reads it by itself; None: it is read as a table."""
         return None
 

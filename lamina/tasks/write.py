@@ -146,7 +146,9 @@ class Write(Task):
         if rest := speller.end():
             yield rest
 
-    def asked(self, net: nn.Module, sources: tuple[Any, ...]) -> list[tuple[str, Any]] | None:
+    def asked(
+        self, net: nn.Module, sources: tuple[Any, ...], fields: tuple[Field, ...] = ()
+    ) -> list[tuple[str, Any]] | None:
         """What is given is a text, or a file of one; the answer is how it goes on."""
         found = []
         for number, source in enumerate(sources):

@@ -36,11 +36,11 @@ def rows_of(shape: tuple[int, ...] | None) -> int:
 
 
 @torch.no_grad()
-def statistics(task: Task, net: nn.Module, batches: Batches) -> dict[str, np.ndarray]:
-    """task.score of all rows in order, as arrays of one entry per row. The net is left in the mode it was in."""
+def statistics(task: Task, net: nn.Module, batches: Batches, final: bool = False) -> dict[str, np.ndarray]:
+    """task.score (or `final`) of all rows in order, as arrays of one entry per row. The net is left in the mode it was in."""
     training = net.training
     net.eval()
-    found = _stacked(batches, (task.score(net, batch) for batch in _prepared(task, batches)))
+    found = _stacked(batches, ((task.final if final else task.score)(net, batch) for batch in _prepared(task, batches)))
     net.train(training)
     return found
 
@@ -78,7 +78,7 @@ def asked(task: Task, net: nn.Module, inputs: Sequence[Field], *sources: Any) ->
 
     Sources are files, folders, tables, rows (dicts) or arrays. Raises DataError when nothing of a source can be read.
     """
-    own = task.asked(net, sources)
+    own = task.asked(net, sources, tuple(inputs))
     if own is not None:
         return own, []
     found: list[tuple[str, Any]] = []

@@ -176,8 +176,9 @@ def _picture_shape(pictures: _pictures.Pictures, rows: int, task: type[Task]) ->
 
 def _input_kind(inputs: tuple[Field, ...]) -> str:
     kinds = {f.kind for f in inputs}
-    if "running" in kinds:
-        return "running"
+    for kind in ("running", "sentence"):
+        if kind in kinds:
+            return kind
     return "row" if "image" not in kinds else "image" if kinds == {"image"} else "both"
 
 
@@ -223,9 +224,10 @@ def _sizes(name: str, inputs: tuple[Field, ...], outputs: int) -> dict[str, Any]
     found: dict[str, Any] = {"classes": outputs, "numbers": numbers, "categories": categories}
     if image and "image" not in module.TAKES:
         found["ranked"] = False
-    running = next((f for f in inputs if f.kind == "running"), None)
+    running = next((f for f in inputs if f.kind in ("running", "sentence")), None)
     if running and running.tokens:
-        found |= {"vocabulary": len(running.tokens), "length": running.shape[0]}
+        found |= {"vocabulary": len(running.tokens)}
+        found |= {"length": running.shape[0]} if running.kind == "running" else {}
     if image:
         found |= {"channels": image.shape[0], "side": image.shape[1], "shape": image.shape}
         if "side" in known and image.shape[1] != image.shape[2]:
