@@ -281,6 +281,8 @@ class Trained:
         drawn = _worst.kept(self.task, self.net, table, made)
         if drawn:
             self.run.write(_worst.FILE, drawn)
+        if samples := self.task.samples(self.net, table):
+            self.run.write_json("samples.json", samples)
         self.run.write("report.html", report.page(self.run, self.config, table, self.plan).encode())
 
     def _fit_options(self, table: Table) -> None:

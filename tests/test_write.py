@@ -243,6 +243,7 @@ def test_a_training_that_writes(book, tmp_path):
     pack = lamina.load(run.ship("pack"))
     assert "".join(writing.write(pack, "def ", 40, seed=1)) == one[:40]
     assert (run.path / "report.html").read_text(encoding="utf-8").count("How does the text go on?")
+    assert "Written from nothing" in (run.path / "report.html").read_text(encoding="utf-8")
     assert run.score(book).value == pytest.approx(score.value, rel=1)
 
 

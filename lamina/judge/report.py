@@ -83,6 +83,7 @@ def page(run: Run, config: dict[str, Any], table: Table, plan: Plan) -> str:
         wide=plan.target.kind in DENSE,
         measures=_measures(score, plan),
         curves=[(c["title"], _plots.lines(c), c.get("about", "")) for c in score.curves],
+        samples=run.read_json("samples.json") if run.has("samples.json") else [],
         seen=_examples.batch_seen(table, plan),
         settings=_repeat.settings(run, config, plan, about),
     )

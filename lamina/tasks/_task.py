@@ -120,6 +120,10 @@ class Task:
         """What it takes to repeat the numbers beside data, seed and versions; "" for nothing."""
         return ""
 
+    def samples(self, net: nn.Module, table: Table) -> list[tuple[str, str]]:
+        """(title, text) of what the report shows of a net's own making; [] where that is nothing."""
+        return []
+
     def finish(self, rows: dict[str, np.ndarray]) -> dict[str, float]:
         """Numbers from the statistics of all rows."""
         raise NotImplementedError

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from lamina.core.answers import Text
 from lamina.core.errors import DataError
 from lamina.data._batches import Batches
-from lamina.data._table import Field
+from lamina.data._table import TEST, Field, Table
 from lamina.data._tokens import END, PADDING, START, Tokens
 from lamina.measures import translation
 from lamina.tasks._beam import search
@@ -22,6 +22,7 @@ from lamina.tasks._task import Batch, Task, inputs
 
 BEAM = 4
 ALPHA = 0.6  # of the length normalisation
+SAMPLED = 8  # translations in the report
 TOGETHER = 64  # sentences that are translated at once
 
 
@@ -90,6 +91,13 @@ class Translate(Task):
             ids = search(net, tokens[:, :longest], mask[:, :longest], self.most, beam, ALPHA)
             found += [self.tokens.decode(row) for row in ids]
         return found
+
+    def samples(self, net: nn.Module, table: Table) -> list[tuple[str, str]]:
+        rows = table.rows(TEST)[:SAMPLED]
+        source, wanted = (table[c].values[rows].tolist() for c in ("source", self.target.name))
+        field = table["source"].field
+        made = self._of_texts(net, source, field.tokens or self.tokens, field.shape[0])
+        return [(a, f"{b.text}\n\nreference: {c}") for a, b, c in zip(source, made, wanted, strict=True)]
 
     def signature(self) -> str:
         return f"[beam {BEAM}, length normalisation {ALPHA}; {translation.signature()}]"

@@ -16,7 +16,7 @@ from lamina.core.answers import Text
 from lamina.core.errors import DataError
 from lamina.data._batches import Batches
 from lamina.data._running import IGNORED, Windows
-from lamina.data._table import Field
+from lamina.data._table import Field, Table
 from lamina.data._tokens import END, FIRST, Tokens
 from lamina.measures import writing
 from lamina.tasks._sampling import Sampling, Speller, written
@@ -24,6 +24,7 @@ from lamina.tasks._task import Batch, Task, inputs
 
 SQUARE = 1 << 20  # pairs of tokens up to which they are counted for a baseline
 LETTERS = 120  # tokens from which on three in a row are not counted
+SAMPLED = 300  # tokens of a sample in the report
 ANSWERED = 200  # tokens that `lamina ask` writes
 
 
@@ -83,6 +84,12 @@ class Write(Task):
         if self._tables is None or self._tables.device != device:
             self._tables = torch.tensor([_about(self.tokens, i) for i in range(len(self.tokens))]).T.to(device)
         return self._tables
+
+    def samples(self, net: nn.Module, table: Table) -> list[tuple[str, str]]:
+        made = []
+        for title, how in (("temperature 0.8", Sampling()), ("temperature 0.5, the 40 likeliest", Sampling(0.5, 40))):
+            made.append((f"Written from nothing, {title}", "".join(self.write(net, "", SAMPLED, how))))
+        return made
 
     def finish(self, rows: dict[str, np.ndarray]) -> dict[str, float]:
         return writing.finish(rows)
