@@ -13,7 +13,8 @@ from lamina.measures.interval import bootstrap
 
 def _metrics() -> tuple[Any, Any]:
     try:
-        from sacrebleu.metrics import BLEU, CHRF  # pyright: ignore[reportMissingImports]
+        from sacrebleu.metrics.bleu import BLEU  # pyright: ignore[reportMissingImports]
+        from sacrebleu.metrics.chrf import CHRF  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise SettingError("BLEU and chrF need the package sacrebleu: pip install 'lamina[text]'.") from None
     return BLEU(), CHRF()

@@ -135,9 +135,10 @@ class Net(nn.Module):
         self._fits(tokens.shape[1])
         x = self.dropout(self.embed(tokens) + self.places.weight[: tokens.shape[1]])
         for layer in self.encoder:
+            assert isinstance(layer, Layer)
             x = layer.encode(x, mask)
         memory = self.encoder_norm(x)
-        offered = [layer.across.offered(memory) for layer in self.decoder]
+        offered = [across.offered(memory) for across in self._across()]
         return {
             "offered": offered,
             "mask": mask,
@@ -150,14 +151,17 @@ class Net(nn.Module):
         return self._decode(before, state, cached=True)
 
     def _decode(self, before: Tensor, state: dict[str, Any], cached: bool) -> Tensor:
-        caches = state["caches"] if cached else [None] * len(self.decoder)
+        caches: list[Any] = state["caches"] if cached else [None] * len(self.decoder)
         seen = caches[0].seen if cached else 0
         self._fits(seen + before.shape[1])
         x = self.dropout(self.embed_target(before) + self.places_target.weight[seen : seen + before.shape[1]])
         for layer, offered, cache in zip(self.decoder, state["offered"], caches, strict=True):
             x = layer(x, offered, state["mask"], cache, not self.training)
-        state["attention"] = self.decoder[-1].across.share
+        state["attention"] = self._across()[-1].share
         return F.linear(self.norm(x), self.embed_target.weight)
+
+    def _across(self) -> list[Across]:
+        return [part for part in self.decoder.modules() if isinstance(part, Across)]
 
     def _fits(self, tokens: int) -> None:
         if tokens > self.length:
