@@ -310,6 +310,7 @@ COMMANDS = {
     "ask": _ask,
     "explain": _explain,
     "dream": _explain,
+    "layers": _explain,
     "write": _write,
     "ship": _ship,
     "fetch": _fetch,

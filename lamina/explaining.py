@@ -227,4 +227,35 @@ def show_dream(run: str, out: str | None, side: str | None, **wishes: Any) -> li
     return [found.summary, str(framed), str(alone)]
 
 
-COMMANDS = {"explain": show, "dream": show_dream}
+def layers_page(trained: Trained, data: Any = None) -> str:
+    """One HTML page of what each layer of a run's net answers to. Raises LaminaError."""
+    from lamina.explain import _page
+    from lamina.train.plan import task_class
+
+    plan = trained.plan
+    table = functools.cache(lambda: _learned_from(trained, data))
+    question = Question(None, plan.inputs, table, shared(), plan.recipe.seed)
+    target = plan.target.name
+    about = {
+        "title": trained.path.name,
+        "net": plan.net,
+        "question": task_class(plan.task).question or f"{plan.task} {target}",
+        "score": str(trained.score()) if trained.run.has("score.json") else "not scored yet",
+    }
+    return _page.page(trained.task, trained.net, question, about)
+
+
+def show_layers(run: str, out: str | None) -> list[str]:
+    """The whole of `lamina layers`: the page is written into the run's folder, or as `out`; its path."""
+    from lamina import api
+    from lamina.core.run import replace
+
+    trained = api.load_run(run)
+    path = Path(out) if out else trained.path / "layers.html"
+    if path.is_dir():
+        raise SettingError(f"{path} is a folder; name a file with --out.")
+    replace(path, layers_page(trained).encode())
+    return [str(path.absolute())]
+
+
+COMMANDS = {"explain": show, "dream": show_dream, "layers": show_layers}

@@ -71,7 +71,7 @@ def read(source: Any, reading: Reading) -> Table:
     names = np.array([f"scene {i}" for i in range(len(boxes))], object)
     note = f"Cut-out photographs pasted on photographs, made from seed {SEED}; cut-outs and photographs of the splits are disjoint."
     return Table(
-        columns, "stamps", "stamps", names, "boxes", truth["split"], "the fixed split of the cut-outs", licence, (note,),
+        columns, "stamps", "stamps", names, reading.target or "boxes", truth["split"], "the fixed split of the cut-outs", licence, (note,),
         tried=len(boxes),
     )  # fmt: skip
 
