@@ -53,7 +53,9 @@ def _is_coco(path: Path) -> bool:
         if size > HEAD:
             file.seek(max(HEAD, size - HEAD))
             ends += file.read()
-    return ends.lstrip()[:1] == b"{" and sum(f'"{key}"'.encode() in ends for key in KEYS) >= 2
+    return (
+        ends.lstrip()[:1] == b"{" and b'"caption"' not in ends and sum(f'"{key}"'.encode() in ends for key in KEYS) >= 2
+    )
 
 
 def read(source: Any, reading: Reading) -> Table:

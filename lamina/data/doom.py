@@ -1,7 +1,7 @@
 """doom: views of Freedoom's levels with exact truth: boxes, classes per pixel, depth. ViZDoom, Kempka 2016, arXiv:1605.02097
 
 Up to 5,000 views of 320x240 pixels from all 68 levels of both Freedoom games, which come with the package vizdoom
-(pip install vizdoom). A view stands where some object of the level stands and looks anywhere; nothing shoots. Train,
+(pip install 'lamina[made]'). A view stands where some object of the level stands and looks anywhere; nothing shoots. Train,
 validation and test views share no level. Everything is keyed by (SEED, level, try) and made once (about five minutes of one
 core), below $LAMINA_HOME/made or ~/.cache/lamina/made.
 """
@@ -88,7 +88,9 @@ def _make(aside: Path) -> None:
     try:
         import vizdoom
     except ImportError:
-        raise DataError("doom is drawn by the package vizdoom (39 MB, MIT): pip install vizdoom brings it.") from None
+        raise DataError(
+            "doom is drawn by the package vizdoom (39 MB, MIT): pip install vizdoom, or 'lamina[made]', brings it."
+        ) from None
     writer, levels = _made.Writer(aside), []
     folder = Path(vizdoom.__file__).parent
     with tempfile.TemporaryDirectory() as own_files, contextlib.chdir(own_files):  # it writes its settings there
