@@ -80,6 +80,14 @@ def parser() -> Parser:
     sub = commands.add_parser("layers", help="what each layer of a net answers to: one HTML page", allow_abbrev=False)
     sub.add_argument("run", metavar="RUN")
     sub.add_argument("--out", metavar="FILE", help="the page; layers.html in the run's folder when not given")
+    sub = commands.add_parser(
+        "check", help="how a net of pictures stands worse pictures and attacks", allow_abbrev=False
+    )
+    sub.add_argument("run", metavar="RUN")
+    sub.add_argument(
+        "--deep", action="store_true", help="on all test rows, and attacks by one pixel; without a limit of time"
+    )
+    sub.add_argument("--json", action="store_true", help="print JSON")
     sub = commands.add_parser("ship", help=SHIP, description=SHIP, allow_abbrev=False)
     sub.add_argument("run", metavar="RUN")
     sub.add_argument("--to", default="pack", metavar="FORM", help="pack (the default), onnx; `lamina list exports`")

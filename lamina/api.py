@@ -368,6 +368,15 @@ class Trained:
 
         return writing.write(self, start, length, **how)
 
+    def check(self, data: Any = None, deep: bool = False) -> Any:
+        """How a net that labels pictures stands worse pictures and attacks: a Check. Raises LaminaError.
+
+        data: what the run learned from, when it came from memory. deep: on all test rows, and attacks by one pixel.
+        """
+        from lamina import checking
+
+        return checking.check(self, data, deep)
+
     def ship(self, to: str = "pack", out: str | Path | None = None) -> Path:
         """Write the trained net as one file (`lamina list exports`), checked to answer alike; its path. Raises LaminaError."""
         if not self.run.has(parcel.EXAMPLES):  # made by an older Lamina

@@ -240,6 +240,13 @@ def _write(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
     return 0
 
 
+def _check(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
+    from lamina import checking
+
+    checking.show(options.run, options.deep, options.json)
+    return 0
+
+
 def _ship(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
     from lamina import api
 
@@ -311,6 +318,7 @@ COMMANDS = {
     "explain": _explain,
     "dream": _explain,
     "layers": _explain,
+    "check": _check,
     "write": _write,
     "ship": _ship,
     "fetch": _fetch,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -72,23 +73,30 @@ class Classify(Task):
         loss = F.cross_entropy(flat, target, self._weights, label_smoothing=smoothing, reduction="none")
         return loss.view(len(logits), -1)
 
-    def _probabilities(self, net: nn.Module, batch: Batch) -> Tensor:
-        """(rows, classes); the mean over members, and over both mirrorings where options["mirror"] says so."""
-        logits = net(*inputs(net, batch)).float()
-        probabilities = logits.sigmoid() if self.several else logits.softmax(-1)
-        if logits.dim() == 3:
-            probabilities = probabilities.mean(1)
-        if self.options.get("mirror") and "image" in batch:
-            mirrored = net(*inputs(net, {**batch, "image": batch["image"].flip(3)})).float()
-            probabilities = (probabilities + (mirrored.sigmoid() if self.several else mirrored.softmax(-1))) / 2
-        softer = self.options.get("temperature", 1.0)
-        return probabilities if softer == 1.0 else self._tempered(probabilities, softer)
+    def logs(self, net: nn.Module, batch: Batch) -> Tensor:
+        """(rows, classes) logarithms of the probabilities of one label, exact where these are near 0 or 1.
 
-    def _tempered(self, probabilities: Tensor, by: float) -> Tensor:
-        logs = probabilities.clamp(min=1e-12).log() / by
-        if self.several:
-            return (logs - (1 - probabilities).clamp(min=1e-12).log() / by).sigmoid()
-        return logs.softmax(-1)
+        Of the mean over members, and over both mirrorings where options["mirror"] says so.
+        """
+        logs = _mean_logs(net(*inputs(net, batch)))
+        if self.options.get("mirror") and "image" in batch:
+            mirrored = _mean_logs(net(*inputs(net, {**batch, "image": batch["image"].flip(3)})))
+            logs = torch.stack([logs, mirrored]).logsumexp(0) - math.log(2)
+        by = self.options.get("temperature", 1.0)
+        return logs if by == 1.0 else (logs / by).log_softmax(-1)
+
+    def _probabilities(self, net: nn.Module, batch: Batch) -> Tensor:
+        """(rows, classes)"""
+        if not self.several:
+            return self.logs(net, batch).exp()
+        pictures = [batch]
+        if self.options.get("mirror") and "image" in batch:
+            pictures.append({**batch, "image": batch["image"].flip(3)})
+        found = [net(*inputs(net, b)).float().sigmoid() for b in pictures]
+        found = [p.mean(1) if p.dim() == 3 else p for p in found]
+        probabilities = found[0] if len(found) == 1 else (found[0] + found[1]) / 2
+        by = self.options.get("temperature", 1.0)
+        return probabilities if by == 1.0 else (torch.logit(probabilities, 1e-7) / by).sigmoid()
 
     def fitted(self, validated: Callable[[], dict[str, np.ndarray]]) -> dict[str, Any]:
         found = temperature.fit(validated())
@@ -114,6 +122,12 @@ class Classify(Task):
 
     def loss_at_start(self) -> float | None:
         return float(np.log(2 if self.several else self.outputs))
+
+
+def _mean_logs(logits: Tensor) -> Tensor:
+    """Logits (rows, classes), or (rows, members, classes), to the logarithms (rows, classes) of the mean probabilities."""
+    logs = logits.float().log_softmax(-1)
+    return logs if logs.dim() == 2 else logs.logsumexp(1) - math.log(logs.shape[1])
 
 
 def margin(logits: Tensor, wanted: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from lamina.data._augment import named, uniform
 from lamina.data._batches import Batches
 from lamina.data._sequences import bucketed, window_for
 from lamina.tasks._task import Batch, Task
+from lamina.train.harden import worse
 from lamina.train.optim import clip, optimizers, rate
 from lamina.train.recipe import Recipe
 
@@ -78,9 +81,8 @@ class Step:
         return total
 
     def _loss(self, batch: Batch) -> Tensor:
-        if not self.low:
-            return self.task.loss(self.net, batch)
-        with torch.autocast(self.learned[0].device.type, torch.bfloat16):
+        with torch.autocast(self.learned[0].device.type, torch.bfloat16) if self.low else nullcontext():
+            batch = worse(self.task, self.net, batch, self.recipe.harden) if self.recipe.harden else batch
             return self.task.loss(self.net, batch)
 
     def _halve(self, error: RuntimeError) -> None:

@@ -1,0 +1,193 @@
+"""checking: how a trained net of pictures stands worse pictures and attacks; what `lamina check RUN` and run.check do."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.table import Table as Grid
+from torch import Tensor
+
+from lamina.core.errors import SettingError
+from lamina.data._batches import Batches
+from lamina.data._store import shared
+from lamina.data._table import TEST
+from lamina.judge import attacks
+from lamina.judge.attacks import Aim
+from lamina.judge.corruptions import CORRUPTIONS, STRENGTHS
+from lamina.measures.interval import wilson
+
+if TYPE_CHECKING:
+    from lamina.api import Trained
+
+ROWS = 128  # test rows, evenly spread
+FEW = 20  # of them, for the attacks that ask often
+RADII = (0.02, 0.05, 0.1, 0.2)  # L-inf, shares of the range of a pixel
+LENGTHS = (0.5, 1.0, 2.0)  # L2
+SHOWN = 8  # pictures of the page
+TILE = 96  # pixels
+HALVES = 10  # steps of an attack, where the least change is looked for
+
+
+@dataclass(frozen=True, repr=False)
+class Check:
+    """Shares of right answers, each on the same test rows, with its 95 % interval (Wilson) where rows are counted."""
+
+    rows: int
+    clean: float
+    worse: dict[str, list[float]]
+    """corruption -> share right for mild, clear, strong"""
+    attacked: dict[str, dict[str, float]]
+    """attack -> radius -> share right"""
+    least: dict[str, float]
+    """norm -> the median of the smallest change that makes a right answer wrong; inf where half of them stood"""
+    one_pixel: float | None
+    """share of FEW rows, rightly answered, that one pixel turns; None when not asked for"""
+    seconds: float
+    signature: str
+    pictures: Any = field(default=None, compare=False)
+    """PIL: pictures, what they were changed to and the change; None when none was turned"""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; inf as None."""
+        told = {k: v for k, v in asdict(self.__class__(**{**vars(self), "pictures": None})).items() if k != "pictures"}
+        return {**told, "least": {k: v if math.isfinite(v) else None for k, v in self.least.items()}}
+
+    def __repr__(self) -> str:
+        strongest = max(RADII)
+        return f"Check(clean {self.clean:.1%}, PGD at {strongest} {self.attacked['PGD'][f'{strongest:g}']:.1%}, {self.signature})"
+
+
+def check(trained: Trained, data: Any = None, deep: bool = False) -> Check:
+    """Measure a net that gives a picture one label. `deep`: on all test rows, and one pixel. Raises LaminaError."""
+    from lamina.explaining import _learned_from
+
+    begun, plan = time.monotonic(), trained.plan
+    if plan.target.kind != "label" or not any(f.kind == "image" for f in plan.inputs):
+        raise SettingError(f"check measures nets that give pictures one label; this one answers {plan.target.kind}.")
+    table = _learned_from(trained, data)
+    rows = table.rows(TEST)
+    rows = rows if deep else rows[np.unique(np.linspace(0, len(rows) - 1, ROWS).astype(int))]
+    device = next(trained.net.parameters()).device
+    batches = Batches(table.take(rows), plan.inputs, plan.target, device, shared())
+    aim = Aim(trained.task, trained.net.eval(), trained.task.prepare(batches.slice(0, len(rows)), training=False))
+    seed, image = plan.recipe.seed, aim.batch["image"]
+    worse = {}
+    for name, (change, strengths) in CORRUPTIONS.items():
+        drawn = torch.Generator().manual_seed(seed)
+        worse[name] = [
+            attacks.robust(aim, lambda a, c=change, s=s, g=drawn: c(a.batch["image"], s, g)) for s in strengths
+        ]
+    attacked, strongest = _attacked(aim, seed)
+    few = Aim(aim.task, aim.net, {k: v[: 2 * FEW] for k, v in aim.batch.items()})
+    least = {norm: _median(attacks.least(few, norm, most, HALVES)) for norm, most in (("L-inf", 0.5), ("L2", 8.0))}
+    turned = None
+    if deep:
+        right = aim.right(image).nonzero().flatten()[:FEW].tolist()
+        turned = float(np.mean([attacks.one_pixel(aim, row, seed) is not None for row in right])) if right else None
+    return Check(
+        len(rows), float(aim.right(image).double().mean()), worse, attacked, least, turned,
+        round(time.monotonic() - begun, 1), trained._signature(table, f"{len(rows)} test rows"), _sheet(aim, strongest, plan.target.classes),
+    )  # fmt: skip
+
+
+def _attacked(aim: Aim, seed: int) -> tuple[dict[str, dict[str, float]], Tensor]:
+    """Share right after every attack at its radii, and the pictures of PGD at the second of RADII."""
+    found: dict[str, dict[str, float]] = {
+        name: {} for name in ("noise", "one change for all", "FGSM", "PGD", "PGD L2", "PGD to the next class")
+    }
+    classes = len(aim.task.target.classes)
+    wanted = (aim.batch["target"] + 1) % classes
+    kept = aim.batch["image"]
+    for radius in RADII:
+        name = f"{radius:g}"
+        change = attacks.universal(aim, radius)
+        tried = attacks.pgd(aim, radius, seed=seed)
+        kept = tried if radius == RADII[1] else kept
+        found["noise"][name] = attacks.robust(aim, lambda a, r=radius: attacks.noise(a, r, seed=seed))
+        found["one change for all"][name] = attacks.robust(aim, lambda a, c=change: (a.batch["image"] + c).clamp(0, 1))
+        found["FGSM"][name] = attacks.robust(aim, lambda a, r=radius: attacks.fgsm(a, r))
+        found["PGD"][name] = attacks.robust(aim, lambda a, t=tried: t)
+        hit = aim.answers(attacks.pgd(aim, radius, target=wanted, seed=seed)) == wanted
+        found["PGD to the next class"][name] = float(1 - hit.double().mean())
+    for length in LENGTHS:
+        found["PGD L2"][f"{length:g}"] = attacks.robust(aim, lambda a, r=length: attacks.pgd(a, r, "L2", seed=seed))
+    return found, kept
+
+
+def _median(radii: Tensor) -> float:
+    """Of the rows that were answered rightly."""
+    changed = radii[radii > 0]
+    return float(changed.median()) if len(changed) else math.inf
+
+
+def _sheet(aim: Aim, changed: Tensor, classes: tuple[str, ...]) -> Image.Image | None:
+    """Rows that were turned: picture, changed picture, and the change, ten times as strong."""
+    from lamina.explain._draw import pixels
+
+    image = aim.batch["image"]
+    rows = (aim.right(image) & ~aim.right(changed)).nonzero().flatten()[:SHOWN].tolist()
+    if not rows:
+        return None
+    sheet = Image.new("RGB", (3 * TILE + 8, len(rows) * (TILE + 4) - 4), (255, 255, 255))
+    for y, row in enumerate(rows):
+        three = (image[row], changed[row], (0.5 + 10 * (changed[row] - image[row])).clamp(0, 1))
+        for x, part in enumerate(three):
+            tile = pixels(part.cpu().numpy()).resize((TILE, TILE), Image.Resampling.NEAREST)
+            sheet.paste(tile, (x * (TILE + 4), y * (TILE + 4)))
+    return sheet
+
+
+def show(run: str, deep: bool, as_json: bool) -> None:
+    """The whole of `lamina check RUN`: measure, write check.json and check.png into the run, print."""
+    from lamina import api
+
+    trained = api.load_run(run)
+    found = check(trained, deep=deep)
+    trained.run.write_json("check.json", found.to_json())
+    if as_json:
+        print(json.dumps(found.to_json(), ensure_ascii=False))
+        return
+    console = Console(highlight=False)
+    low, high = wilson(round(found.clean * found.rows), found.rows)
+    console.print(
+        f"  {found.rows} test rows, {found.clean:.1%} right (95 % interval {low:.1%} to {high:.1%}), in {found.seconds:.0f} s\n"
+    )
+    console.print(_grid("worse pictures", list(STRENGTHS), found.worse))
+    for title, names, radii in (
+        (
+            "attacks: largest change of a pixel",
+            ("noise", "one change for all", "FGSM", "PGD", "PGD to the next class"),
+            RADII,
+        ),
+        ("attacks: length of the change", ("PGD L2",), LENGTHS),
+    ):
+        console.print(_grid(title, [f"{r:g}" for r in radii], {n: list(found.attacked[n].values()) for n in names}))
+    for norm, value in found.least.items():
+        told = f"{value:.3g}" if math.isfinite(value) else "more than was tried"
+        console.print(f"  half of the right answers are turned by a change of {told} ({norm})")
+    if found.one_pixel is not None:
+        console.print(f"  one pixel turns {found.one_pixel:.0%} of {FEW} right answers")
+    if found.pictures:
+        path = Path(trained.path) / "check.png"
+        found.pictures.save(path)
+        console.print(f"  pictures, changed ones and ten times the change: {path}")
+    console.print(f"  {found.signature}", style="dim")
+
+
+def _grid(title: str, columns: list[str], rows: dict[str, list[float]]) -> Grid:
+    grid = Grid(box=None, padding=(0, 2), title=f"  {title}, share right", title_justify="left", title_style="bold")
+    grid.add_column("")
+    for column in columns:
+        grid.add_column(column, justify="right")
+    for name, shares in rows.items():
+        grid.add_row(name, *(f"{100 * s:.1f} %" for s in shares))
+    return grid
