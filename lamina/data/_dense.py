@@ -46,6 +46,26 @@ def is_coloured(path: Path) -> bool:
         raise DataError(f"{path} {_decode.reason(path, error)}.") from None
 
 
+def is_deep(path: Path) -> bool:
+    """Whether a picture file holds 16-bit or float values of one channel; False for one that cannot be read."""
+    try:
+        with _decode._opened(path) as image:
+            return image.mode in ("I", "I;16", "I;16B", "F")
+    except Exception:  # said elsewhere
+        return False
+
+
+def _deep(path: Path) -> np.ndarray:
+    """The values of a picture file of one channel. Raises DataError."""
+    try:
+        with _decode._opened(path) as image:
+            return np.asarray(image).astype(np.float32)
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"{path} {_decode.reason(path, error)}.") from None
+
+
 def nearest(values: np.ndarray, height: int, width: int, fit: str = "stretch") -> np.ndarray:
     """(h, w, ...) -> (height, width, ...): the value at each pixel's centre; "crop": of the largest centred box of these proportions."""
     tall, wide = values.shape[:2]
@@ -133,7 +153,15 @@ class Masks(Pictures):
 
 
 class Floats(Pictures):
-    """Rows of float values per pixel: float32 (rows, height, width, 1), or files .npy (height, width); NaN where unknown."""
+    """Rows of float values per pixel: float32 (rows, height, width, 1), or files: .npy (height, width), 16-bit or float pictures.
+
+    NaN where unknown.
+    """
+
+    @classmethod
+    def of_files(cls, paths: Iterable[Path]) -> Floats:
+        """Values in files, read when they are needed."""
+        return cls(None, np.array([str(p) for p in paths], object))
 
     @classmethod
     def of_array(cls, array: np.ndarray) -> Floats:
@@ -154,9 +182,9 @@ class Floats(Pictures):
         """float32 (height, width, 1) of a row in full size. Raises DataError."""
         if self.array is not None:
             return np.asarray(self.array[row], np.float32)
-        path = self.paths[row]
+        path = Path(self.paths[row])
         try:
-            found = np.load(path, allow_pickle=False)
+            found = np.load(path, allow_pickle=False) if path.suffix == ".npy" else _deep(path)
         except (OSError, ValueError, EOFError) as error:
             raise DataError(f"{path} is no array that can be read ({str(error)[:80]}).") from None
         found = found[..., None] if found.ndim == 2 else found

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lamina.core.errors import DataError
-from lamina.data import coco, idx, pairs, sniff, voc, yolo_labels
+from lamina.data import coco, idx, masks, pairs, picture_pairs, sniff, voc, yolo_labels
 from lamina.data._pictures import SUFFIXES, Pictures, inspect
 from lamina.data._table import SPLITS, TEST, TRAIN, VALIDATION, Bad, Column, Field, Reading, Table
 
@@ -36,7 +36,7 @@ def claims(source: Any) -> bool:
     try:
         if not source.is_dir():
             return source.is_file() and _is_picture(source)
-        others = (idx, pairs, coco, voc, yolo_labels)
+        others = (idx, pairs, coco, voc, yolo_labels, masks, picture_pairs)
         return not any(other.claims(source) for other in others) and any(
             _is_picture(path) for path, _ in _walk(source, source.resolve())
         )

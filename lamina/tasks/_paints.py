@@ -19,6 +19,7 @@ from lamina.tasks import _colour
 from lamina.tasks._task import Batch
 
 EDGE = 1e-3  # below which the absolute loss is round (Charbonnier 1994, https://doi.org/10.1109/ICIP.1994.413553)
+RESIDUAL = 0.1  # of what the net gives is added to what it was given: training begins near that
 HARD_ERROR = 1.25  # depths within this factor count as right (Eigen 2014)
 
 
@@ -54,7 +55,7 @@ class Way:
         image = batch["image"]
         if output.shape[2:] != image.shape[2:]:
             output = F.interpolate(output, image.shape[2:], mode="bilinear", align_corners=False)
-        made = output + (image if image.shape[1] == self.channels else 0.5)
+        made = RESIDUAL * output + image if image.shape[1] == self.channels else output + 0.5
         return made.clamp(0, 1) if cut else made
 
     def statistics(self, value: Tensor, batch: Batch) -> dict[str, Tensor]:

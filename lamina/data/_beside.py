@@ -1,0 +1,111 @@
+"""Folders that stand beside each other and hold files of the same names: pictures, and what belongs to each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lamina.core.errors import DataError
+from lamina.data._pictures import SUFFIXES
+from lamina.data._table import Bad
+
+ENDINGS = (
+    "_mask",
+    "-mask",
+    "_label",
+    "_labels",
+    "_gt",
+    "_seg",
+    "_depth",
+    "_target",
+)  # that a partner's name may have more
+SPLIT_NAMES = {
+    "train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "dev": 1, "test": 2, "testing": 2,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Two:
+    """Two folders beside each other, and the split that they are of."""
+
+    split: int | None
+    first: Path
+    second: Path
+
+
+def folders(source: Path, names: Sequence[tuple[Sequence[str], Sequence[str]]]) -> list[Two]:
+    """The two folders of a source, or those of each of its train, val and test folders; [] where there are none.
+
+    names: pairs of (names that the first may have, names of the second), in small letters.
+    """
+    if not source.is_dir():
+        return []
+    own = _two(source, names, None)
+    if own:
+        return [own]
+    parts = sorted(p for p in source.iterdir() if p.is_dir() and p.name.lower() in SPLIT_NAMES)
+    found = [_two(part, names, SPLIT_NAMES[part.name.lower()]) for part in parts]
+    return [two for two in found if two]
+
+
+def _two(folder: Path, names: Sequence[tuple[Sequence[str], Sequence[str]]], split: int | None) -> Two | None:
+    there = {p.name.lower(): p for p in folder.iterdir() if p.is_dir()}
+    for firsts, seconds in names:
+        first = next((there[n] for n in firsts if n in there), None)
+        second = next((there[n] for n in seconds if n in there), None)
+        if first and second and _files(first, SUFFIXES) and _files(second, (*SUFFIXES, ".npy")):
+            return Two(split, first, second)
+    return None
+
+
+def _files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    found = (p for p in folder.rglob("*") if p.name.lower().endswith(tuple(suffixes)) and not p.name.startswith("."))
+    return sorted(p for p in found if p.is_file())
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Files that belong together, in order, with their names and splits, and what was left out."""
+
+    firsts: list[Path]
+    seconds: list[Path]
+    names: list[str]
+    splits: np.ndarray | None
+    """int8, one per pair; None where folders tell none"""
+    bad: tuple[Bad, ...]
+    notes: tuple[str, ...]
+
+
+def matched(source: Path, twos: Sequence[Two], what: str) -> Matched:
+    """Pairs of files of the same name, whatever their suffix. `what` the second is, in a word. Raises DataError when there is none."""
+    firsts, seconds, names, splits, bad, alone = [], [], [], [], [], []
+    for two in twos:
+        partner: dict[str, Path] = {}
+        for path in _files(two.second, (*SUFFIXES, ".npy")):
+            key = path.relative_to(two.second).with_suffix("").as_posix()
+            partner[next((key.removesuffix(e) for e in ENDINGS if key.lower().endswith(e)), key)] = path
+            partner.setdefault(key, path)
+        used = set()
+        for path in _files(two.first, SUFFIXES):
+            key, name = path.relative_to(two.first).with_suffix("").as_posix(), path.relative_to(source).as_posix()
+            if key not in partner:
+                bad.append(Bad(name, f"has no {what} named {Path(key).name} in {two.second.relative_to(source)}/"))
+                continue
+            used.add(partner[key])
+            firsts.append(path)
+            seconds.append(partner[key])
+            names.append(name)
+            splits.append(SPLIT_NAMES.get(key.split("/")[0].lower()) if two.split is None else two.split)
+        alone += [p for p in set(partner.values()) if p not in used]
+    if not firsts:
+        raise DataError(
+            f"{source} holds no picture with a {what} of the same name; the first: {bad[0].where} {bad[0].why}."
+        )
+    notes = (
+        (f"{len(alone)} files have no picture of their name ({sorted(p.name for p in alone)[0]}).",) if alone else ()
+    )
+    known = np.array(splits, np.int8) if None not in splits else None
+    return Matched(firsts, seconds, names, known, tuple(bad), notes)

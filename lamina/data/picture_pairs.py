@@ -1,0 +1,74 @@
+"""picture_pairs: folders such as input/ and target/, or noisy/ and clean/, with pictures of the same names: a picture for a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lamina.core.errors import DataError
+from lamina.data import _beside
+from lamina.data._dense import Floats, is_deep
+from lamina.data._pictures import Pictures, inspect
+from lamina.data._table import Bad, Column, Field, Reading, Table
+
+NAMES = (
+    (("input", "inputs", "source", "x"), ("target", "targets", "output", "outputs", "y")),
+    (("images", "image", "rgb"), ("depth", "depths")),
+    (("noisy", "low", "lr", "grey", "gray", "blurred"), ("clean", "high", "hr", "colour", "color", "sharp")),
+)
+
+
+def claims(source: Any) -> bool:
+    """Claims a folder with two folders named so that hold pictures, itself or in train, val and test."""
+    try:
+        return isinstance(source, Path) and bool(_beside.folders(source, NAMES))
+    except OSError:
+        return False
+
+
+def read(source: Path, reading: Reading) -> Table:
+    """Columns image and picture (the target); targets .npy, 16-bit or float pictures are values such as depth.
+
+    A picture without a partner, or that does not decode: named, its row left out. Raises DataError when no pair is left.
+    """
+    found = _beside.matched(source, _beside.folders(source, NAMES), "partner")
+    wrong = inspect(found.firsts)
+    deep = [p.suffix == ".npy" or is_deep(p) for p in found.seconds]
+    if any(deep) and not all(deep):
+        name = found.seconds[deep.index(not deep[0])].relative_to(source)
+        raise DataError(f"{source} mixes targets of values and of 8-bit pictures ({name}); bring one kind.")
+    targets = Floats if deep[0] else Pictures
+    beside = _readable(found.seconds) if deep[0] else inspect(found.seconds)
+    bad, good = list(found.bad), []
+    for i, (first, second) in enumerate(zip(wrong, beside, strict=True)):
+        if first or second:
+            name = found.names[i] if first else found.seconds[i].relative_to(source).as_posix()
+            bad.append(Bad(name, first or second))
+        else:
+            good.append(i)
+    if not good:
+        raise DataError(f"{source} holds no pair of pictures that can be read; the first: {bad[0].where} {bad[0].why}.")
+    columns = {
+        "image": Column(Field("image", "image"), Pictures.of_files([found.firsts[i] for i in good])),
+        "picture": Column(Field("picture", "picture"), targets.of_files([found.seconds[i] for i in good])),
+    }
+    split = None if found.splits is None else found.splits[good]
+    return Table(
+        columns, str(source), "picture_pairs", np.array([found.names[i] for i in good], object), "picture", split,
+        "" if split is None else "the train, val and test folders", notes=found.notes, bad=tuple(bad),
+        tried=len(found.names) + len(found.bad),
+    )  # fmt: skip
+
+
+def _readable(paths: list[Path]) -> list[str]:
+    """Per file of values what is wrong with it."""
+    found = []
+    for path in paths:
+        try:
+            Floats.of_files([path]).open(0)
+            found.append("")
+        except DataError as error:
+            found.append(str(error).removeprefix(f"{path} ").rstrip("."))
+    return found
