@@ -112,8 +112,8 @@ class Clean(Way):
     def noisy(self, image: Tensor, seed: int, passes: Tensor, rows: Tensor) -> Tensor:
         """image (B, C, H, W) of 0 to 255 -> with noise, rounded to whole levels; keyed like augmentation."""
         count = image[0].numel()
-        draw = uniform(seed + 1, passes, rows, 2 * count).view(2, len(image), count)  # Box and Muller 1958
-        normal = (-2 * (1 - draw[0]).log()).sqrt() * torch.cos(2 * torch.pi * draw[1])
+        radius, angle = uniform(seed + 1, passes, rows, 2 * count).chunk(2, 1)  # Box and Muller 1958
+        normal = (-2 * (1 - radius).log()).sqrt() * torch.cos(2 * torch.pi * angle)
         return (image.float() + self.options["noise"] * normal.view(image.shape)).round().clamp(0, 255)
 
     def prepare(self, batch: Batch) -> Batch:
@@ -231,7 +231,8 @@ class Values(Way):
         known = target > 0
         wanted = target.where(known, 1.0)
         wanted = (wanted.log() if self.options["log"] else wanted) - self.options["mean"]
-        apart = (output - wanted / self.options["std"]).abs().where(known, 0.0)
+        apart = output - wanted / self.options["std"]
+        apart = (apart**2 if self.options["loss"] == "square" else apart.abs()).where(known, 0.0)
         return apart.flatten(1).sum(1) / known.flatten(1).sum(1).clamp(min=1)
 
     def value(self, output: Tensor, batch: Batch, cut: bool = True) -> Tensor:
