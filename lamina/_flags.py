@@ -31,7 +31,7 @@ class Parser(argparse.ArgumentParser):
         raise SettingError(f"{message[0].lower()}{message[1:]}; `{self.prog} --help` shows what there is.")
 
 
-def parser() -> Parser:
+def parser() -> Parser:  # noqa: PLR0915 - one line per flag
     """All commands and their flags."""
     top = Parser("lamina", description="Learn from your data: images and tables in; a trained, scored, explained net out.",
                  epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)  # fmt: skip

@@ -18,14 +18,13 @@ from lamina.core.errors import DataError, RunError, SettingError, unknown
 from lamina.core.run import Run
 from lamina.data import _asked as asked
 from lamina.data import _target, sniff
-from lamina.data._batches import DENSE, Batches
+from lamina.data._batches import Batches
 from lamina.data._store import shared
-from lamina.data._table import SPLITS, TEST, TRAIN, VALIDATION, Field, Reading, Table
-from lamina.judge import _worst, report, score
+from lamina.data._table import SPLITS, TEST, VALIDATION, Field, Reading, Table
+from lamina.judge import _worst, baseline, report, score
 from lamina.judge.score import Score
 from lamina.ship import _parcel as parcel
 from lamina.ship import pack
-from lamina.tasks._task import Task
 from lamina.train import engine, evaluate
 from lamina.train import plan as planning
 from lamina.train.budget import Clock
@@ -215,7 +214,7 @@ def _train(
     tests = 1 + len(table.rows(TEST)) / len(table.rows(VALIDATION))  # and the validation rows once more, to calibrate
     clock = Clock(begun, limit, min(0.2 * limit, FINISHING), tests)
     if display and fresh:
-        display.plan(fresh, net, _constant(task, table), run)
+        display.plan(fresh, net, baseline.always(task, table), run)
     for report_ in engine.fit(task, net, table, plan.recipe, run, clock=clock, stop=stop):
         if display:
             display.report(report_)
@@ -227,15 +226,6 @@ def _train(
     if display:
         display.result(trained, clock.seconds(), stopped=stop())
     return trained
-
-
-def _constant(task: Task, table: Table) -> float:
-    from lamina.judge import baseline
-
-    cpu = torch.device("cpu")
-    parts = [table.take(table.rows(s)) for s in (TRAIN, VALIDATION)]
-    inputs = table.inputs if task.target.kind in DENSE else []  # their simple answers look at the picture: bicubic, say
-    return baseline.constant(task, *(Batches(p, inputs, task.target, cpu, shared()) for p in parts))
 
 
 class Trained:
