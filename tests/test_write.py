@@ -99,6 +99,10 @@ def test_a_folder_is_read_once_per_content(tmp_path):
     assert any("1 files are copies" in n for n in table.notes) and any("6 files" in n for n in table.notes)
     assert [b.where for b in table.bad] == ["deep/broken.c"]
     ids = np.asarray(table["text"].values.coded.ids)
+    (folder / "deep" / "deeper").mkdir()
+    for path in folder.glob("*.c"):
+        path.rename(folder / "deep" / "deeper" / path.name)
+    assert len(lamina.open(folder, tokens="bytes")) > 100  # a tree without a text at its root
     assert (ids == 3).sum() == 5  # <end> between six files
 
 

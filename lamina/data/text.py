@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ PLAIN = (".txt", ".text", ".md", ".rst", ".tex", ".log")
 SOURCE = (".c", ".h", ".cc", ".cpp", ".hpp", ".py", ".js", ".ts", ".java", ".go", ".rs", ".sh", ".lua", ".r", ".sql", ".html", ".xml",
           ".css", ".S", ".pl", ".rb", ".hs", ".ml", ".abc", ".srt", ".org")  # fmt: skip
 SUFFIXES = (*PLAIN, *SOURCE)
+LOOKED = 5_000  # files and folders of a tree that tell whether it holds source texts
 LEAST = 1_000  # characters below which there is nothing to learn from
 SHARE, MOST = 0.05, (200_000, 1_000_000)  # of validation and test: a share of the text, and characters at most
 PART = 1 << 20  # bytes that are coded at a time
@@ -47,7 +49,12 @@ def claims(source: Any) -> bool:
         return False
     if source.is_file():
         return source.suffix in SUFFIXES or source.suffix.lower() in PLAIN
-    if not source.is_dir() or not any(p.is_file() and p.suffix in SUFFIXES for p in source.iterdir()):
+    if not source.is_dir():
+        return False
+    deep = (
+        p for p in itertools.islice(source.rglob("*"), LOOKED) if p.suffix in SOURCE
+    )  # texts in folders may be classes
+    if not any(p.is_file() for p in itertools.chain((p for p in source.iterdir() if p.suffix in SUFFIXES), deep)):
         return False
     return not (voc.claims(source) or yolo_labels.claims(source))
 

@@ -88,7 +88,14 @@ class Cache:
     def choose(self, rows: Tensor) -> None:
         """Keep these rows (int64) of the batch, in this order; some may be there twice."""
         if self.keys is not None and self.values is not None:
-            self.keys, self.values = self.keys[rows], self.values[rows]
+            self.keys, self.values = (self._chosen(part, rows) for part in (self.keys, self.values))
+
+    def _chosen(self, part: Tensor, rows: Tensor) -> Tensor:
+        """Only what was seen is copied, into the same memory where the rows are as many."""
+        kept = part[rows, :, : self.seen]
+        part = part if len(rows) == len(part) else part.new_empty(len(rows), *part.shape[1:])
+        part[:, :, : self.seen] = kept
+        return part
 
 
 class SelfAttention(nn.Module):

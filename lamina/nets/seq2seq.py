@@ -117,10 +117,10 @@ class Net(nn.Module):
         state["attention"] = torch.stack(shares, 1)
         return self.answer(self.dropout(torch.stack(found, 1)))
 
-    def choose(self, state: dict[str, Any], rows: Tensor) -> None:
-        """Keep these rows (int64) of the state, in this order."""
+    def choose(self, state: dict[str, Any], rows: Tensor, within: bool = False) -> None:
+        """Keep these rows (int64) of the state, in this order; `within`: each takes the place of one of the same source."""
         for name, value in state.items():
-            if value is not None:
+            if value is not None and (not within or name in ("h", "c")):
                 state[name] = value[:, rows] if name in ("h", "c") else value[rows]
 
 

@@ -167,10 +167,11 @@ class Net(nn.Module):
         if tokens > self.length:
             raise SettingError(f"{tokens} tokens are more than net.length (={self.length}).")
 
-    def choose(self, state: dict[str, Any], rows: Tensor) -> None:
-        """Keep these rows (int64) of the state, in this order."""
-        state["offered"] = [offered[:, rows] for offered in state["offered"]]
-        state["mask"] = state["mask"][rows]
+    def choose(self, state: dict[str, Any], rows: Tensor, within: bool = False) -> None:
+        """Keep these rows (int64) of the state, in this order; `within`: each takes the place of one of the same source."""
+        if not within:
+            state["offered"] = [offered[:, rows] for offered in state["offered"]]
+            state["mask"] = state["mask"][rows]
         for cache in state["caches"]:
             cache.choose(rows)
 

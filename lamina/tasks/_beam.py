@@ -46,7 +46,7 @@ def search(
         done |= length >= limits
         if bool(done.all()):
             break
-        net.choose(state, rows)  # type: ignore[operator]
+        net.choose(state, rows, within=True)  # type: ignore[operator]
     rest = written.view(b, beam, -1)
     return [ids if score > -torch.inf else rest[i, 0, 1:].tolist() for i, (score, ids) in enumerate(best)]
 
