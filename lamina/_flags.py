@@ -31,7 +31,7 @@ class Parser(argparse.ArgumentParser):
         raise SettingError(f"{message[0].lower()}{message[1:]}; `{self.prog} --help` shows what there is.")
 
 
-def parser() -> Parser:  # noqa: PLR0915 - one line per flag
+def parser() -> Parser:
     """All commands and their flags."""
     top = Parser("lamina", description="Learn from your data: images and tables in; a trained, scored, explained net out.",
                  epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)  # fmt: skip
@@ -59,6 +59,28 @@ def parser() -> Parser:  # noqa: PLR0915 - one line per flag
     sub.add_argument("--json", action="store_true", help="one JSON object per row")
     sub.add_argument("--csv", action="store_true", help="a table: name, answer, probability of each class")
     sub.add_argument("--out", metavar="DIR", help="folder of the drawn answers, such as boxes; else `asked` in the run")
+    _looking_flags(commands)
+    _write_flags(commands.add_parser("write", help="let a net that learned a text write on", allow_abbrev=False))
+    sub = commands.add_parser("ship", help=SHIP, description=SHIP, allow_abbrev=False)
+    sub.add_argument("run", metavar="RUN")
+    sub.add_argument("--to", default="pack", metavar="FORM", help="pack (the default), onnx; `lamina list exports`")
+    sub.add_argument("--out", metavar="FILE", help="the file; in the run's folder when not given")
+    sub = commands.add_parser("report", help="where the report of a run is; one HTML file", allow_abbrev=False)
+    sub.add_argument("run", metavar="RUN")
+    sub = commands.add_parser(
+        "list", help="nets, tasks, recipes, data sources, explanations, exports or runs", allow_abbrev=False
+    )
+    sub.add_argument("what", metavar="|".join(ROOMS))
+    sub = commands.add_parser("fetch", help="bring real data that recipes and made sources need", allow_abbrev=False)
+    sub.add_argument("name", metavar="NAME", help="a source such as stamps, or one of its packages")
+    commands.add_parser(
+        "doctor", help="versions, cores, memory, accelerator; what is missing and how to get it", allow_abbrev=False
+    )
+    return top
+
+
+def _looking_flags(commands: argparse._SubParsersAction) -> None:
+    """Of the commands that look into a net."""
     sub = commands.add_parser("explain", help="why a net answers as it does for an input", allow_abbrev=False)
     sub.add_argument("run", metavar="RUN")
     sub.add_argument("input", metavar="INPUT", help="a picture file, a row as JSON, or the position of a test row")
@@ -76,7 +98,6 @@ def parser() -> Parser:  # noqa: PLR0915 - one line per flag
     )
     sub.add_argument("--side", metavar="N", help="shorter side in pixels, for nets that take pictures of any size")
     sub.add_argument("--out", metavar="DIR", help="folder of the pictures and arrays; else one inside the run")
-    _write_flags(commands.add_parser("write", help="let a net that learned a text write on", allow_abbrev=False))
     sub = commands.add_parser("layers", help="what each layer of a net answers to: one HTML page", allow_abbrev=False)
     sub.add_argument("run", metavar="RUN")
     sub.add_argument("--out", metavar="FILE", help="the page; layers.html in the run's folder when not given")
@@ -88,22 +109,6 @@ def parser() -> Parser:  # noqa: PLR0915 - one line per flag
         "--deep", action="store_true", help="on all test rows, and attacks by one pixel; without a limit of time"
     )
     sub.add_argument("--json", action="store_true", help="print JSON")
-    sub = commands.add_parser("ship", help=SHIP, description=SHIP, allow_abbrev=False)
-    sub.add_argument("run", metavar="RUN")
-    sub.add_argument("--to", default="pack", metavar="FORM", help="pack (the default), onnx; `lamina list exports`")
-    sub.add_argument("--out", metavar="FILE", help="the file; in the run's folder when not given")
-    sub = commands.add_parser("report", help="where the report of a run is; one HTML file", allow_abbrev=False)
-    sub.add_argument("run", metavar="RUN")
-    sub = commands.add_parser(
-        "list", help="nets, tasks, recipes, data sources, explanations, exports or runs", allow_abbrev=False
-    )
-    sub.add_argument("what", metavar="|".join(ROOMS))
-    sub = commands.add_parser("fetch", help="bring real data that recipes and made sources need", allow_abbrev=False)
-    sub.add_argument("name", metavar="NAME", help="a source such as stamps, or one of its packages")
-    commands.add_parser(
-        "doctor", help="versions, cores, memory, accelerator; what is missing and how to get it", allow_abbrev=False
-    )
-    return top
 
 
 def _write_flags(sub: argparse.ArgumentParser) -> None:
