@@ -84,8 +84,6 @@ def _useful(found: Typed, rows: int) -> Typed:
             return Typed(None, [*found.notes, f"{name}: always the same value, left out."], found.bad)
     if kind == "identifier":
         found.notes.append(f"{name}: an identifier (nearly every row has its own), left out.")
-    if kind == "text":
-        found.notes.append(f"{name}: free text, left out (no net here reads text).")
     return found
 
 

@@ -39,7 +39,7 @@ from lamina.data._tokens import Tokens
 TRAIN, VALIDATION, TEST = 0, 1, 2
 SPLITS = ("train", "validation", "test")
 IGNORE = 255  # the code of a pixel of no known class
-INPUT_KINDS = ("image", "number", "label", "date", "running", "sentence")
+INPUT_KINDS = ("image", "number", "label", "date", "running", "sentence", "text")
 
 
 @dataclass(frozen=True)

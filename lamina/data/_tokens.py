@@ -25,6 +25,7 @@ SPECIAL = ("<padding>", "<unknown>", "<start>", "<end>")
 FIRST = len(SPECIAL)  # id of the first token of the vocabulary
 KINDS = ("characters", "bytes", "words", "pairs")
 LIMITS = {"characters": 20_000, "bytes": FIRST + 256, "words": 30_000, "pairs": 8_000}
+MOST_TOKENS, MOST_BYTES = 1 << 21, 1 << 16  # of a file; bytes of one merged token
 PART = 1 << 22  # characters that are counted at a time
 LOST = "\ufffd"  # what is written for an unknown token
 SPLIT = r" ?[A-Za-z\x80-\xff]+| ?[0-9]{1,3}| ?[^ \t-\rA-Za-z0-9\x80-\xff]+|[ \t-\r]+(?![^ \t-\r])|[ \t-\r]+"  # of bytes
@@ -42,6 +43,21 @@ class Tokens:
     """of pairs: the two ids that are merged, in order; id FIRST + 256 + n is the n-th"""
     lower: bool = False
     """of words: capitals are made small"""
+
+    def __post_init__(self) -> None:
+        """Raises DataError for what `fit` would not make, as it may come from a file."""
+        good = self.kind in KINDS and all(type(name) is str for name in self.vocabulary)
+        lengths = [0] * FIRST + [1] * 256
+        for pair in self.merges if good else ():
+            good = len(pair) == 2 and all(type(i) is int and FIRST <= i < len(lengths) for i in pair)
+            if not good or (length := lengths[pair[0]] + lengths[pair[1]]) > MOST_BYTES:
+                good = False
+                break
+            lengths.append(length)
+        if not good or max(len(self.vocabulary), len(lengths)) > MOST_TOKENS:
+            raise DataError(
+                f"these are no tokens of Lamina: kind {self.kind!r:.40}, or what is listed in them, is wrong."
+            )
 
     @classmethod
     def fit(
@@ -139,7 +155,7 @@ class Tokens:
         try:
             merges = tuple((int(a), int(b)) for a, b in values["merges"])
             made = cls(values["kind"], tuple(map(str, values["vocabulary"])), merges, bool(values["lower"]))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, DataError) as error:
             raise DataError(f"this is no token file of Lamina ({type(error).__name__}: {str(error)[:60]}).") from None
         if values.get("sha256", made.fingerprint) != made.fingerprint:
             raise DataError("the token file is damaged: its sha256 is not the one written in it.")

@@ -17,6 +17,7 @@ from lamina.tasks._task import Task
 
 SIDE = 16  # pictures are compared at this many pixels a side
 MOST_ROWS = 5_000  # training rows the linear model and the neighbours use
+WORDS = 1_024  # places that the words of texts share
 PART = 256  # rows whose pictures are in memory at once
 RIDGES = (1e-3, 1e-1, 1e1)
 
@@ -62,7 +63,7 @@ def all_of(task: Task, train: Batches, validation: Batches, test: Batches) -> di
 
 
 def _features(tensors: dict[str, Tensor]) -> Tensor:
-    """(rows, features) float: small pictures, numbers with flags for missing ones, one-hot categories."""
+    """(rows, features) float: small pictures, numbers with flags for missing ones, one-hot categories, words of texts."""
     parts = []
     if "image" in tensors:
         image = tensors["image"].float()
@@ -74,12 +75,19 @@ def _features(tensors: dict[str, Tensor]) -> Tensor:
     if "categories" in tensors:
         codes = tensors["categories"] + 1
         parts += [F.one_hot(c.clamp(max=50), 51).float() for c in codes.T]
+    if "tokens" in tensors:
+        places = tensors["tokens"] * 2_654_435_761 % (1 << 31) % WORDS  # hashed: Weinberger 2009, arXiv:0902.2206
+        counts = torch.zeros(len(places), WORDS, device=places.device).scatter_add_(
+            1, places, (tensors["tokens"] > 3).float()
+        )
+        counts = counts.log1p()
+        parts.append(counts / counts.norm(dim=1, keepdim=True).clamp(min=1e-6))
     return torch.cat(parts, 1).cpu()
 
 
 def _all_features(batches: Batches) -> Tensor:
     """_features of all rows, a part at a time: pictures that are streamed are never in memory together."""
-    if not batches.stream:
+    if not batches.streams and batches.texts is None:
         return _features(batches.tensors)
     return torch.cat([_features(batches.slice(s, s + PART)) for s in range(0, len(batches), PART)])
 

@@ -49,6 +49,7 @@ DTYPES = {
     "label": torch.int64,
     "running": torch.int64,
     "sentence": torch.uint8,
+    "text": torch.uint8,
 }
 TYPES: dict[str, type | tuple[type, ...]] = {
     "task": str, "options": dict, "net": str, "net_config": dict, "inputs": list, "target": dict, "device": str,
@@ -143,6 +144,10 @@ def built(content: dict[str, Any], tensors: dict[str, Tensor]) -> Found:
     if not inputs or len({f.name for f in (*inputs, target)}) <= len(inputs):
         raise ShipError("its columns have no names of their own.")
     pictures = getattr(planning.task_class(content["task"]), "pictures", 1)
+    if any(f.tokens is None or len(f.shape) != 1 for f in inputs if f.kind == "text"):
+        raise ShipError("one of its texts has no tokens.")
+    if len({f.tokens for f in inputs if f.kind == "text"}) > 1:
+        raise ShipError("its texts have different tokens.")
     if any(f.kind not in INPUT_KINDS for f in inputs) or sum(f.kind == "image" for f in inputs) > pictures:
         raise ShipError(f"a net cannot learn from its columns ({', '.join(f.kind for f in inputs)[:80]}).")
     weights = {n.removeprefix("net."): t for n, t in tensors.items() if n.startswith("net.")}
@@ -177,7 +182,8 @@ def _field(values: Any) -> Field:
     if len(set(field.classes)) < len(field.classes) or bool(field.classes) != (field.kind in CLASSED):
         raise ShipError(f"the classes of '{field.name[:40]}' are named twice, or do not fit its kind.")
     sides = field.shape
-    whole = all(isinstance(s, int) and not isinstance(s, bool) and 1 <= s <= MOST_SIDE for s in sides)
+    most = MOST_NUMBER if field.kind == "text" else MOST_SIDE
+    whole = all(isinstance(s, int) and not isinstance(s, bool) and 1 <= s <= most for s in sides)
     if not whole or (len(sides) == 3 and sides[0] in (1, 3)) != (field.kind in ("image", *DENSE)):
         raise ShipError(f"'{field.name[:40]}' has the shape {sides!r:.40}; pictures have at most {MOST_SIDE} a side.")
     if field.fit not in _parcel.PREPROCESSING:

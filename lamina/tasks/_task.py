@@ -224,6 +224,8 @@ def inputs(net: nn.Module, batch: Batch) -> list[Tensor | None]:
         return [batch["image"].flatten(1), None]
     if "image" in takes and "image" not in batch:
         raise SettingError("this net takes pictures and the data has none; try --net mlp.")
+    if "tokens" in takes and "tokens" not in batch:
+        raise SettingError("this net reads texts and the data has none; try --net mlp.")
     return [batch.get(name) for name in takes]
 
 

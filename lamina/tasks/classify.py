@@ -27,7 +27,13 @@ class Classify(Task):
     """
 
     target_kind = ("label", "labels")
-    net: ClassVar[dict[str, str]] = {"image": "resnet9", "row": "mlp", "both": "join"}
+    net: ClassVar[dict[str, str]] = {
+        "image": "resnet9",
+        "row": "mlp",
+        "both": "join",
+        "text": "bag_of_words",
+        "text_row": "bag_of_words",
+    }
 
     def __init__(self, target: Field, options: dict[str, Any]) -> None:
         super().__init__(target, options)

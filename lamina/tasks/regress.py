@@ -24,7 +24,13 @@ class Regress(Task):
     better = "rmse"
     lower_is_better = True
     target_kind = ("number",)
-    net: ClassVar[dict[str, str]] = {"image": "resnet9", "row": "mlp", "both": "join"}
+    net: ClassVar[dict[str, str]] = {
+        "image": "resnet9",
+        "row": "mlp",
+        "both": "join",
+        "text": "bag_of_words",
+        "text_row": "bag_of_words",
+    }
 
     @classmethod
     def choose(cls, table: Table) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from lamina.nets import resnet9
 from lamina.nets._blocks import Standardize
 from lamina.nets._row import RowEncoder
 from lamina.tasks._task import Task
-from lamina.train import mirror
+from lamina.train import mirror, reading
 from lamina.train.recipe import Recipe
 from lamina.train.wishes import Wishes, arranged, parsed, rearranged, task_asked, task_class, task_of
 
@@ -87,18 +87,20 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
         )
     table, why = _used(table, kind)
     table = table.with_column(kind.completed(table))
-    inputs, target = tuple(table.inputs), table[target.name].field
-    given = _input_kind(inputs)
+    target, given = table[target.name].field, _input_kind(tuple(table.inputs))
     if given not in kind.net:
         raise SettingError(
             f"task {task} takes {' or '.join(kind.net)}, and {table.source} holds {given}; --ignore what is beside."
         )
     name, size, built_on = _net_for(kind.net[given], wishes.net)
     _check_answers(task, kind, name)
+    table, reasons = reading.with_tokens(table, catalog.find("nets", name), name, wishes.recipe)
+    inputs, why = tuple(table.inputs), why + reasons
+    given = _input_kind(inputs)
     options = kind.settled(table, wanted)
     why += _option_reasons(task, options, target)
     passes = _passes(table, wishes.recipe, device.choose(wishes.device))
-    recipe, reasons = _recipe(table, wishes.recipe, given, passes, kind)
+    recipe, reasons = _recipe(table, wishes.recipe, given, passes, kind, name)
     if task == "classify":
         options["smoothing"] = recipe.smoothing
         options["mirror"] = recipe.augment.split("+")[0] == "flip" and passes > 1  # which doubles the time of scoring
@@ -179,6 +181,8 @@ def _input_kind(inputs: tuple[Field, ...]) -> str:
     for kind in ("running", "sentence"):
         if kind in kinds:
             return kind
+    if "text" in kinds:
+        return "text" if kinds == {"text"} else "text_image" if "image" in kinds else "text_row"
     return "row" if "image" not in kinds else "image" if kinds == {"image"} else "both"
 
 
@@ -228,6 +232,7 @@ def _sizes(name: str, inputs: tuple[Field, ...], outputs: int) -> dict[str, Any]
     if running and running.tokens:
         found |= {"vocabulary": len(running.tokens)}
         found |= {"length": running.shape[0]} if running.kind == "running" else {}
+    found |= reading.sizes(name, module, inputs)
     if image:
         found |= {"channels": image.shape[0], "side": image.shape[1], "shape": image.shape}
         if "side" in known and image.shape[1] != image.shape[2]:
@@ -293,8 +298,10 @@ def _option_reasons(task: str, options: dict[str, Any], target: Field) -> list[s
     return []
 
 
-def _recipe(table: Table, wish: Recipe, given: str, passes: float, task: type[Task]) -> tuple[Recipe, list[str]]:
-    """Fill in what the wish leaves open."""
+def _recipe(
+    table: Table, wish: Recipe, given: str, passes: float, task: type[Task], net: str
+) -> tuple[Recipe, list[str]]:
+    """Fill in what the wish leaves open; the task and the net's file may say what suits them."""
     rows, why = len(table.rows(TRAIN)), []
     pictures = given in ("image", "both")
     filled: dict[str, Any] = {}
@@ -308,10 +315,12 @@ def _recipe(table: Table, wish: Recipe, given: str, passes: float, task: type[Ta
         batch = int(min(256, max(32, 2 ** round(math.log2(max(2, rows / 16))))))
         filled = {"optimizer": "adamw", "lr": 2e-3, "weight_decay": 0.03, "schedule": "constant", "smoothing": 0.0,
                   "average": 0.02, "clip": 1.0, "patience": 12, "epochs": 100.0}  # fmt: skip
+    if given.startswith("text"):
+        filled |= reading.recipe(catalog.find("nets", net), rows)
     filled |= task.recipe
-    filled["batch"] = min(task.recipe.get("batch", batch), rows)
+    filled["batch"] = min(task.recipe.get("batch", filled.get("batch", batch)), rows)
     filled["minutes"] = None if wish.epochs or wish.steps else wish.minutes or DEFAULT_MINUTES
-    if wish.minutes and not wish.epochs:
+    if wish.minutes and not wish.epochs and not given.startswith("text"):
         filled["epochs"] = 10 * filled["epochs"]  # minutes were asked for: longer than the usual pays with pictures
     if wish.steps:
         filled["epochs"] = None
@@ -352,6 +361,8 @@ def fit_inputs(net: nn.Module, batches: Batches) -> None:
         if isinstance(module, Standardize) and "image" in batches.tensors:
             image = batches.tensors["image"].float() / 255
             module.fit(image.mean((0, 2, 3)), image.std((0, 2, 3)))
+        elif hasattr(module, "fit_tokens") and batches.texts is not None:
+            module.fit_tokens(batches.texts.get(rows)[0] for rows in batches.texts.parts())  # type: ignore[operator]
         elif isinstance(module, RowEncoder) and module.numbers:
             numbers = batches.tensors.get("numbers")
             module.fit(numbers if numbers is not None else batches.tensors["image"].float().flatten(1) / 255)

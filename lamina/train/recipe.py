@@ -10,6 +10,7 @@ from lamina.core.errors import SettingError, unknown
 OPTIMIZERS = ("auto", "sgd", "adamw", "muon")
 PRECISIONS = ("auto", "float32", "bfloat16")
 SCHEDULES = ("auto", "one_cycle", "cosine", "linear", "constant")
+TOKENS = ("auto", "characters", "bytes", "words", "pairs")
 AUGMENTS = ("none", "shift", "flip", "affine")
 ADDED = ("crop", "color", "erase", "bands", "mixup", "cutmix")  # to one of these, with a plus: flip+color+cutmix
 
@@ -52,6 +53,12 @@ class Recipe:
     always given in float32"""
     harden: float = 0.0
     """learn from attacked pictures: the most that a pixel is changed, as a share of its range; an update takes twice as long"""
+    tokens: str = "auto"
+    """what texts are cut into: characters, bytes, words or pairs (byte pairs)"""
+    vocabulary: int | None = None
+    """most different tokens, the four special ones included"""
+    longest: int | None = None
+    """tokens of a text that are read; what is behind them is cut off"""
     seed: int = 0
     """key of all randomness"""
 
@@ -64,10 +71,16 @@ class Recipe:
         for name, low, high in (
             ("batch", 2, 1 << 20), ("micro_batch", 2, 1 << 20), ("lr", 1e-9, 1e3), ("weight_decay", 0, 10),
             ("smoothing", 0, 0.9), ("patience", 1, 1e6), ("average", 0, 1), ("harden", 0, 1), ("clip", 1e-6, 1e9), ("minutes", 1e-9, 1e6),
+            ("vocabulary", 6, 1 << 20), ("longest", 1, 1 << 20),
         ):  # fmt: skip
             if getattr(self, name) is not None:
                 within(f"--{name.replace('_', '-')}", getattr(self, name), low, high)
-        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
+        for name, known in (
+            ("optimizer", OPTIMIZERS),
+            ("schedule", SCHEDULES),
+            ("precision", PRECISIONS),
+            ("tokens", TOKENS),
+        ):
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), known)
         first, *added = self.augment.split("+")

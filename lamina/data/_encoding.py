@@ -1,0 +1,59 @@
+"""The encoding of a text: what a byte order mark or a header says, else UTF-8, else what charset-normalizer finds."""
+
+from __future__ import annotations
+
+import codecs
+from collections import Counter
+
+from lamina.core.errors import DataError
+
+MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+WESTERN = (
+    "cp1250",
+    "cp1252",
+    "latin_1",
+    "iso8859_15",
+    "cp1257",
+    "cp1254",
+    "mac_iceland",
+    "cp775",
+)  # told apart by chance
+SAMPLE = 50_000  # bytes that tell the encoding
+FOREIGN = 0.1  # share of bytes beyond ASCII below which no other script is looked for
+CONTROL = 0.02  # share of control bytes from which on bytes are no text
+
+
+def decoded(raw: bytes, where: str, named: str | None = None) -> tuple[str, str]:
+    """The text of bytes and its encoding; `named` is what a header says, believed where it fits.
+
+    Zero bytes are kept where the rest is text. Raises DataError for bytes that are no text.
+    """
+    for mark, name in MARKS:
+        if raw.startswith(mark):
+            return raw.decode(name, errors="replace"), f"{name.removesuffix('-sig').upper()} with a byte order mark"
+    for name in (named, "utf-8"):
+        try:
+            if name:
+                return raw.decode(name), "UTF-8" if name.lower() in ("utf-8", "us-ascii", "ascii") else name.lower()
+        except (UnicodeDecodeError, LookupError, ValueError):
+            continue
+    if is_binary(raw):
+        raise DataError(f"{where} is binary, not text.")
+    if sum(b > 127 for b in raw[:SAMPLE]) < FOREIGN * min(len(raw), SAMPLE):
+        return raw.decode("cp1252", errors="replace"), "cp1252"  # a western text with accents and quotes
+    from charset_normalizer import from_bytes
+
+    best = from_bytes(raw[:SAMPLE]).best()
+    encoding = "cp1252" if best is None or best.encoding in WESTERN else best.encoding
+    return raw.decode(encoding, errors="replace"), encoding
+
+
+def is_binary(raw: bytes) -> bool:
+    """Whether bytes are no text: many of the first ones are control codes."""
+    head = raw[:10_000]
+    return sum(b < 9 or 13 < b < 27 or 27 < b < 32 for b in head) > max(1, CONTROL * len(head))
+
+
+def told(count: Counter[str]) -> str:
+    """What is said about the encodings of many files: "UTF-8" or "UTF-8 (90), cp1252 (3)"."""
+    return next(iter(count)) if len(count) == 1 else ", ".join(f"{name} ({n:,})" for name, n in count.most_common(6))

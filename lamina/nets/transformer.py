@@ -1,0 +1,107 @@
+"""Transformer encoder for texts: every token asks all others, the mean of all answers. Vaswani 2017, https://arxiv.org/abs/1706.03762
+
+Letters: B batch, T tokens, D width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lamina.core.check import within
+from lamina.core.errors import SettingError, unknown
+from lamina.nets._attention import Embed, Layer
+from lamina.nets._text import without_some
+
+TAKES = ("tokens",)
+LONGEST = 256  # tokens of a text
+RECIPE = {"lr": 1e-3, "batch": 32, "epochs": 12.0}
+SIZES: dict[str, dict] = {
+    "small": {"width": 64, "depth": 2, "heads": 2},
+    "medium": {"width": 256, "depth": 4, "heads": 4},
+    "base": {"width": 512, "depth": 6, "heads": 8},
+}
+POOLS = ("mean", "first")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes of a transformer encoder."""
+
+    classes: int = 2
+    """outputs"""
+    vocabulary: int = 1000
+    """tokens there are"""
+    context: int = 256
+    """tokens of the longest text; learned positions end there"""
+    width: int = 128
+    """numbers that stand for a token"""
+    depth: int = 2
+    """layers, each attention and two dense ones"""
+    heads: int = 4
+    """attentions beside each other; they share the width"""
+    ratio: int = 2
+    """units of the dense layers are the width times this"""
+    positions: str = "learned"
+    """how a token's place is told: learned sinus none"""
+    pool: str = "mean"
+    """the answer comes from the mean over the tokens or from the first one: mean first"""
+    dropout: float = 0.2
+    """share dropped after attention and dense layers"""
+    unknown: float = 0.1
+    """share of the tokens made unknown in training"""
+
+
+class Encoder(nn.Module):
+    """tokens (B, T) int64, 0 = padding -> (B, T, D) after all layers, and mask (B, T)."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.width, self.unknown = config.width, config.unknown
+        self.embed = Embed(config.vocabulary, config.width, config.context, config.positions, config.dropout)
+        self.layers = nn.ModuleList(
+            Layer(config.width, config.heads, ratio=config.ratio, dropout=config.dropout) for _ in range(config.depth)
+        )
+        self.norm = nn.LayerNorm(config.width)
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        mask = tokens > 0
+        x = self.embed(without_some(tokens, self.unknown) if self.training else tokens)
+        among = None if bool(mask.all()) else mask
+        for layer in self.layers:
+            x = layer(x, among)
+        return self.norm(x), mask
+
+
+class Net(nn.Module):
+    """tokens (batch, tokens) int64, 0 = padding -> logits (batch, classes). Raises SettingError and NameUnknown."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        within("net.dropout", config.dropout, 0, 0.95)
+        within("net.unknown", config.unknown, 0, 0.95)
+        within("net.depth", config.depth, 1, 200)
+        if config.pool not in POOLS:
+            raise unknown("pooling", config.pool, POOLS)
+        self.pool, self.context = config.pool, config.context
+        self.limited = config.positions == "learned"
+        self.features = Encoder(config)
+        self.classifier = nn.Linear(config.width, config.classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        if self.limited and tokens.shape[1] > self.context:
+            raise SettingError(f"a text has {tokens.shape[1]} tokens, and the net's context is {self.context}.")
+        x, mask = self.features(tokens)
+        if self.pool == "first":
+            return self.classifier(x[:, 0])
+        held = mask.unsqueeze(2).to(x.dtype)
+        return self.classifier((x * held).sum(1) / held.sum(1).clamp(min=1))
+
+
+def example() -> tuple[dict[str, Tensor], tuple[int, ...]]:
+    """Inputs by name and the shape of the output for the default config."""
+    tokens = torch.randint(4, 1000, (3, 256))  # every place, so that every position learns
+    tokens[0, 200:] = 0
+    return {"tokens": tokens}, (3, 2)
