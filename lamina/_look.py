@@ -102,6 +102,8 @@ def target_line(table: Table) -> str:
     if column.field.kind == "same":
         same = int((column.values[:, 0] == column.values[:, 1]).sum())
         return f"{column.field.name}: {same:,} pairs are the same, {len(column.values) - same:,} different"
+    if column.field.kind == "captions":
+        return f"{column.field.name}: {sum(map(len, column.values)):,} sentences for {len(column.values):,} rows"
     if column.field.kind == "picture":
         return f"{column.field.name}: a picture"
     if column.field.kind == "mask":

@@ -135,7 +135,7 @@ def signature(table: Table, seed: int, split: str = "test", precision: str = "fl
 
 
 def _mistakes(task: Task, rows: dict[str, np.ndarray], table: Table, places: np.ndarray) -> list[dict[str, Any]]:
-    order = np.argsort(-rows["loss"], kind="stable")
+    order = np.argsort(-rows.get("wrong", rows["loss"]), kind="stable")  # a task may say itself how wrong a row is
     found = []
     for i in order:
         told = task.told(rows, int(i))

@@ -2,7 +2,8 @@
 
 g of any image net, a linear layer, length 1. Loss contrastive: Hadsell 2006 (https://doi.org/10.1109/CVPR.2006.100); triplet: Hermans 2017
 (https://arxiv.org/abs/1703.07737), the hardest of the batch; margin: Wang 2018 (CosFace, https://arxiv.org/abs/1801.09414), whose centres
-are needed in training alone.
+are needed in training alone. Emoji of two makers (two pictures a symbol), equal error rate on validation symbols after 1.8 passes:
+triplet 13.7 %, contrastive 19.6 %, margin 31.7 %; triplet after 8 passes 5.8 % on symbols never seen.
 Letters: B batch, C channels, H height, W width, D width of the embedding, K identities.
 """
 
@@ -36,8 +37,8 @@ class Config:
     """the image net that it builds on, with or without a size: resnet/20"""
     width: int = 128
     """numbers of the embedding"""
-    loss: str = "margin"
-    """margin, triplet or contrastive"""
+    loss: str = "triplet"
+    """triplet, margin or contrastive"""
     dropout: float = 0.0
     """share of the features that is dropped before the embedding"""
 

@@ -1,13 +1,13 @@
 """caption: which sentence tells what is in a picture?
 
-Sentences are written word by word: greedily while training, by beam search when scored at the end and asked (Vinyals 2014,
-https://arxiv.org/abs/1411.4555, section 4.3).
+Sentences are written word by word, greedily or, with --task.beam 3, by beam search (Vinyals 2014, https://arxiv.org/abs/1411.4555,
+section 4.3), in validation, scoring and asking alike.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,10 +25,17 @@ from lamina.measures import captions
 from lamina.measures.interval import bootstrap
 from lamina.tasks._task import Batch, Task, inputs
 
-BEAM = 3
 LONGEST = 40  # words of a sentence that are learned
 REFERENCES = 8  # sentences of a picture that are learned
 DRAWS = 200
+
+
+@dataclass(frozen=True)
+class Config:
+    """How sentences are written."""
+
+    beam: int = 1
+    """beginnings that are kept at every word; 1 takes the likeliest word each time, more takes about as many times the time"""
 
 
 class Caption(Task):
@@ -101,10 +108,10 @@ class Caption(Task):
         return {"answer": self._written(net, batch), "target": batch["target"], "loss": losses.sum(1) / known.sum(1)}
 
     def _written(self, net: nn.Module, batch: Batch) -> Tensor:
-        """(B, words) int64: what the net writes, the best of BEAM sentences."""
+        """(B, words) int64: what the net writes."""
         if not hasattr(net, "next") or not hasattr(net, "see"):
             raise SettingError("caption needs a net that writes word by word; try --net show_and_tell.")
-        return beam(net, batch["image"], self.target.shape[1] - 2, BEAM)
+        return beam(net, batch["image"], self.target.shape[1] - 2, max(1, int(self.options.get("beam", 1))))
 
     def output(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         return {"answer": self._written(net, batch)}

@@ -78,7 +78,9 @@ class Verify(Task):
         same = who[:, 0] == who[:, 1]
         loss = torch.where(same, distance**2, (APART - distance).clamp(min=0) ** 2)
         limit = _threshold(net).expand(len(distance))
-        return {"distance": distance, "target": same.long(), "who": who, "threshold": limit, "loss": loss}
+        wrong = torch.where(same, distance - limit, limit - distance)
+        found = {"distance": distance, "target": same.long(), "who": who, "threshold": limit, "loss": loss}
+        return {**found, "wrong": wrong}
 
     def settle(self, net: nn.Module, rows: dict[str, np.ndarray]) -> None:
         """The threshold that is best on the validation pairs becomes the net's."""
