@@ -13,14 +13,15 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from lamina.core import config, device
+from lamina import _saved
+from lamina.core import device
 from lamina.core.errors import DataError, RunError, SettingError, unknown
 from lamina.core.run import Run
 from lamina.data import _asked as asked
 from lamina.data import _target, sniff
 from lamina.data._batches import Batches
 from lamina.data._store import shared
-from lamina.data._table import SPLITS, TEST, VALIDATION, Field, Reading, Table
+from lamina.data._table import TEST, VALIDATION, Field, Reading, Table
 from lamina.judge import _worst, baseline, report, score
 from lamina.judge.score import Score
 from lamina.ship import _parcel as parcel
@@ -31,7 +32,6 @@ from lamina.train.budget import Clock
 from lamina.train.plan import Plan, Wishes
 from lamina.train.recipe import Recipe
 
-CONFIG_VERSION = 1
 FITTED = "fitted.json"  # options that were found after training
 FINISHING = 2.0  # seconds kept for baselines and the report
 
@@ -125,7 +125,9 @@ def train(
     """Plan, train, score and report: the whole of `lamina train`. `begun` is the time.monotonic() that minutes count from."""
     begun = time.monotonic() if begun is None else begun
     prepared = prepare(table, wishes)
-    saved = _config(prepared, reading or Reading(target=table.target))  # before the run's folder is there: see `source`
+    saved = _saved.described(
+        prepared.full, prepared.plan, reading or Reading(target=table.target)
+    )  # before the run's folder is there: see `source`
     run = Run.create(folder, Path(table.source).name or "run")
     with run.held():
         run.write_json("config.json", saved)
@@ -148,55 +150,13 @@ def resume(
         plan = Plan.from_json(saved["plan"])
         if run.has("score.json") and run.read_json("score.json").get("complete"):
             raise RunError(f"{run.path} is finished; `lamina score {run.path}` shows its score.")
-        table = _same_table(saved, plan, source)
+        table = _saved.same_table(saved, plan, source)
         for key in ("threads", "torch", "processor"):
             here = device.machine()[key]
             if key != "threads" and here != saved["machine"][key] and display:
                 display.say(f"{key} is {here} and was {saved['machine'][key]}: the bits may differ.")
         torch.set_num_threads(saved["machine"]["threads"])
         return _train(run, table, plan, begun, display, stop)
-
-
-def _same_table(saved: dict[str, Any], plan: Plan, source: Any) -> Table:
-    """The table of a saved run, read again and checked to be the same data."""
-    if source is None and saved["reader"] == "memory":
-        raise RunError("this run learned from data in memory; resume it from Python: lamina.resume(run, data).")
-    reading = config.from_json(Reading, saved["reading"])
-    if source is None:  # a name such as digits stays what it was, whatever folder of that name has come to be
-        table = sniff.open(saved["source"], reading, None if Path(saved["source"]).is_absolute() else saved["reader"])
-    else:
-        table = source if isinstance(source, Table) else sniff.open(source, reading)
-    table = planning.rearranged(table, plan.task, plan.options, plan.recipe.seed)
-    wanted = saved["reading"].get("target") if plan.target.name not in table.columns else plan.target.name
-    table = _target.divided(_target.with_target(table, wanted or table.target, plan.task), plan.recipe.seed, plan.task)
-    if table.fingerprint() != saved["fingerprint"]:
-        raise DataError(f"{saved['source']} has changed since the run began; train anew.")
-    wanted = {f.name for f in plan.inputs} | {plan.target.name}
-    table = table.with_(columns={n: c for n, c in table.columns.items() if n in wanted})
-    for field in (*plan.inputs, plan.target):
-        table = table.with_column(replace(table[field.name], field=field))
-    if plan.target.shape:
-        table = table.with_column(replace(table[plan.target.name], field=plan.target))
-    return table
-
-
-def _config(prepared: Prepared, reading: Reading) -> dict[str, Any]:
-    table = prepared.full
-    counts = [int((table.split == s).sum()) for s in range(3)]  # type: ignore[union-attr]
-    return {
-        "version": CONFIG_VERSION,
-        "plan": prepared.plan.to_json(),
-        "source": str(Path(table.source).absolute()) if Path(table.source).exists() else table.source,
-        "reader": table.reader,
-        "reading": config.to_json(reading),
-        "licence": table.licence,
-        "fingerprint": table.fingerprint(),
-        "rows": dict(zip(SPLITS, counts, strict=True)),
-        "split_rule": table.split_rule,
-        "notes": list(table.notes),
-        "bad": [[b.where, b.why] for b in table.bad[:100]],
-        "machine": device.machine(),
-    }
 
 
 def _train(
@@ -370,7 +330,7 @@ class Trained:
     def ship(self, to: str = "pack", out: str | Path | None = None) -> Path:
         """Write the trained net as one file (`lamina list exports`), checked to answer alike; its path. Raises LaminaError."""
         if not self.run.has(parcel.EXAMPLES):  # made by an older Lamina
-            table = _same_table(self.config, self.plan, None)
+            table = _saved.same_table(self.config, self.plan, None)
             self.run.write(parcel.EXAMPLES, parcel.kept(table, self.plan.inputs))
         found = parcel.opened(self.run, self.config, self.plan, self.net, self.score())
         return parcel.send(found, to, out or self.path / self.path.name)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lamina import _saved
 from lamina.core import catalog, config
 from lamina.core.check import within
 from lamina.core.errors import DataError, LaminaError, SettingError, unknown
@@ -133,11 +134,9 @@ def _output(trained: Trained, label: str | None) -> int | None:
 
 
 def _learned_from(trained: Trained, data: Any) -> Table:
-    from lamina import api
-
     if data is None and trained.config["reader"] == "memory":
         raise DataError("this run learned from data in memory; give it to run.explain as data=.")
-    return api._same_table(trained.config, trained.plan, data)
+    return _saved.same_table(trained.config, trained.plan, data)
 
 
 def _batch(trained: Trained, source: Any, table: Any, inputs: Sequence[Field]) -> tuple[str, Batch]:
