@@ -62,3 +62,12 @@ def test_mails_in_folders_and_boxes(tmp_path):
     (tmp_path / "empty.eml").write_bytes(b"")
     with pytest.raises(DataError, match="empty"):
         lamina.open(str(tmp_path / "empty.eml"))
+
+
+def test_equal_texts_stay_on_one_side(reviews):
+    twice = pd.concat([reviews, reviews.assign(review=" " + reviews.review.str.upper())], ignore_index=True)
+    table = lamina.look(twice).table
+    assert table.split is not None
+    alike = [" ".join(text.lower().split()) for text in table["review"].values]
+    sides = {text: {int(s) for t, s in zip(alike, table.split, strict=True) if t == text} for text in set(alike)}
+    assert all(len(found) == 1 for found in sides.values()) and {0, 1, 2} == set(table.split.tolist())

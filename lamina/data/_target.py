@@ -216,13 +216,23 @@ def _draw(table: Table, split: np.ndarray, part: int, share: float, random: np.r
 
 
 def _groups(table: Table) -> dict[int, np.ndarray]:
-    """row -> all rows with the same picture, where there are two or more."""
-    for column in table.columns.values():
-        if isinstance(column.values, Pictures):
-            _, place, count = np.unique(column.values.hashes(), return_inverse=True, return_counts=True)
-            groups: dict[int, np.ndarray] = {}
-            for g in np.flatnonzero(count > 1):
-                same = np.flatnonzero(place == g)
-                groups.update({int(row): same for row in same})
-            return groups
-    return {}
+    """row -> all rows with the same picture, or else the same texts but for case and blanks, where there are two or more."""
+    pictures = next((c.values for c in table.columns.values() if isinstance(c.values, Pictures)), None)
+    texts = [f.name for f in table.inputs if f.kind == "text"]
+    if pictures is None and not texts:
+        return {}
+    keys = pictures.hashes() if pictures is not None else _alike([table[name].values for name in texts])
+    _, place, count = np.unique(keys, return_inverse=True, return_counts=True)
+    groups: dict[int, np.ndarray] = {}
+    for g in np.flatnonzero(count > 1):
+        same = np.flatnonzero(place == g)
+        if keys[same[0]]:
+            groups.update({int(row): same for row in same})
+    return groups
+
+
+def _alike(columns: list[np.ndarray]) -> np.ndarray:
+    """object (rows,): what is equal for equal texts, whatever their case and blanks; "" where there is none."""
+    return np.array([" ".join(" ".join(row).lower().split()) for row in zip(*columns, strict=True)] + [None], object)[
+        :-1
+    ]
