@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -100,7 +101,7 @@ def striking(best: Tensor, count: int) -> list[int]:
 def _positive_backwards(net: nn.Module) -> Iterator[None]:
     """While it lasts, activations pass back what is positive of the signal from above (Zeiler 2013, section 2.1)."""
 
-    def keep(module: nn.Module, grads: tuple, above: tuple) -> tuple:
+    def keep(module: nn.Module, grads: Any, above: Any) -> Any:
         return tuple(None if g is None else g.clamp(min=0) for g in above)
 
     handles = [
