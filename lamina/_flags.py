@@ -73,6 +73,11 @@ def parser() -> Parser:
     sub.add_argument("what", metavar="|".join(ROOMS))
     sub = commands.add_parser("fetch", help="bring real data that recipes and made sources need", allow_abbrev=False)
     sub.add_argument("name", metavar="NAME", help="a source such as stamps, or one of its packages")
+    _recipe_flags(
+        commands.add_parser(
+            "recipe", help="make a known system again: what it measures here, beside history", allow_abbrev=False
+        )
+    )
     commands.add_parser(
         "doctor", help="versions, cores, memory, accelerator; what is missing and how to get it", allow_abbrev=False
     )
@@ -109,6 +114,17 @@ def _looking_flags(commands: argparse._SubParsersAction) -> None:
         "--deep", action="store_true", help="on all test rows, and attacks by one pixel; without a limit of time"
     )
     sub.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _recipe_flags(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("name", metavar="NAME", help="one of `lamina list recipes`")
+    sub.add_argument(
+        "--quick", action="store_true", help="a minute at most, to see that it runs; its numbers mean little"
+    )
+    sub.add_argument("--record", action="store_true", help="write what was measured into lamina/recipes/RESULTS.md")
+    sub.add_argument("--seeds", metavar="N", type=int, help="how often; the intervals are over seeds")
+    sub.add_argument("--data", metavar="DATA", help="data instead of that which the recipe usually takes")
+    sub.add_argument("--out", metavar="DIR", help="folder of its runs and pictures; else one in ./runs")
 
 
 def _write_flags(sub: argparse.ArgumentParser) -> None:

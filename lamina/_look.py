@@ -19,12 +19,14 @@ from lamina.data._table import TRAIN, Table
 from lamina.judge.findings import findings
 from lamina.judge.sheet import sheet
 from lamina.show import clock, data_line, fields, question_line, split_line, until_line
+from lamina.train import evaluate, freeze
 from lamina.train import plan as planning
 from lamina.train.plan import Wishes
 from lamina.train.step import Feed, Step
 from lamina.train.ways import choose
 
 MEASURED = 2_000  # training rows on which the speed is measured
+MOST = 60.0  # seconds that computing frozen features of them may take
 
 
 def look(table: Table, wishes: Wishes, console: Console | None = None) -> Prepared:
@@ -70,10 +72,12 @@ def speed(prepared: Prepared) -> tuple[float, int]:
     where = device.choose(plan.device)
     few = table.take(table.rows(TRAIN)[:MEASURED])
     task, net = planning.build(plan, few, where)
-    net.train()
-    feed = Feed(task, Batches(few, plan.inputs, plan.target, where), plan.recipe)
+    weights, batches = sum(p.numel() for p in net.parameters()), Batches(few, plan.inputs, plan.target, where)
+    net, _ = freeze.once(task, net, plan.recipe, [batches], MOST)
+    evaluate.mode(net, True)
+    feed = Feed(task, batches, plan.recipe)
     seconds = choose(net, lambda copy: Step(task, copy, plan.recipe), feed, 0.5, torch.get_num_threads())[0].seconds
-    return seconds, sum(p.numel() for p in net.parameters())
+    return seconds, weights
 
 
 def columns_line(table: Table) -> str:

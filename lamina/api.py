@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from lamina import _saved
+from lamina import _saved, pretrained
 from lamina.core import device
 from lamina.core.errors import DataError, RunError, SettingError, unknown
 from lamina.core.run import Run
@@ -25,8 +25,7 @@ from lamina.data._table import TEST, VALIDATION, Field, Reading, Table
 from lamina.judge import _worst, baseline, report, score
 from lamina.judge.score import Score
 from lamina.ship import _parcel as parcel
-from lamina.ship import pack
-from lamina.train import engine, evaluate
+from lamina.train import engine, evaluate, weights
 from lamina.train import plan as planning
 from lamina.train.budget import Clock
 from lamina.train.plan import Plan, Wishes
@@ -169,7 +168,7 @@ def _train(
     fresh: Prepared | None = None,
 ) -> Trained:
     where, threads = device.choose(plan.device), torch.get_num_threads()
-    task, net = planning.build(plan, table, where)
+    task, net = planning.build(plan, table, where, run)
     limit = 60 * plan.recipe.minutes if plan.recipe.minutes else float("inf")
     tests = 1 + len(table.rows(TEST)) / len(table.rows(VALIDATION))  # and the validation rows once more, to calibrate
     clock = Clock(begun, limit, min(0.2 * limit, FINISHING), tests)
@@ -345,8 +344,10 @@ class Trained:
         return f"Trained({str(self.path)!r}, {self.plan.task}, {self.plan.net})"
 
 
-def load(path: str | Path) -> Trained | pack.Pack:
-    """Open a run (its folder, or its name in ./runs) or a shipped file, by what is there. Raises RunError and ShipError."""
+def load(path: str | Path) -> Any:
+    """Open a run (its folder, or its name in ./runs), a shipped file, or "imagenet". Raises RunError, ShipError, SettingError."""
+    if not Path(path).exists() and str(path).split("/")[0] == weights.IMAGENET:
+        return pretrained.Pretrained(str(path))
     return parcel.load(path) if Path(path).is_file() else Trained(Run.open(path))
 
 

@@ -303,6 +303,14 @@ def _run_line(run: Any) -> str:
     return "damaged"
 
 
+def _recipe(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
+    device.keep_freed_memory()
+    from lamina.reproduce import recipe
+
+    recipe(**{k: v for k, v in vars(options).items() if k != "command"})
+    return 0
+
+
 def _doctor(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
     from lamina.doctor import examine
 
@@ -324,5 +332,6 @@ COMMANDS = {
     "fetch": _fetch,
     "report": _report,
     "list": _list,
+    "recipe": _recipe,
     "doctor": _doctor,
 }

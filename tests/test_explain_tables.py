@@ -12,7 +12,7 @@ from lamina.explain._method import Question, batches_of
 from lamina.nets import mlp, perceptron
 from lamina.tasks.classify import Classify
 from lamina.tasks.regress import Regress
-from lamina.train.plan import fit_inputs
+from lamina.train.begin import fit_inputs
 
 OLDEST = 190  # row
 

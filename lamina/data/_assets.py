@@ -55,8 +55,16 @@ ASSETS = {
         "debian", "mate-backgrounds=1.26.0-1", "m/mate-backgrounds/mate-backgrounds_1.26.0-1_all.deb", 47,
         "GPL-2+, CC-BY-SA-4.0", "7bf4c2209f34b4f61ba6d24c8b58c28b361e82e4b943aae6d42c030169af9e04", "photographs and drawings",
     ),
+    "dataset-fashion-mnist": Asset(
+        "debian", "dataset-fashion-mnist=0.0~git20200523.55506a9-1",
+        "d/dataset-fashion-mnist/dataset-fashion-mnist_0.0~git20200523.55506a9-1_all.deb", 31, "MIT",
+        "39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0", "70,000 pictures of clothes, 28x28, in ten classes",
+    ),
 }  # fmt: skip
-NEEDED = {"stamps": ("tuxpaint-stamps-default", "lomiri-wallpapers-16.04", "mate-backgrounds")}
+NEEDED = {
+    "stamps": ("tuxpaint-stamps-default", "lomiri-wallpapers-16.04", "mate-backgrounds"),
+    "fashion": ("dataset-fashion-mnist",),
+}
 """source -> its assets"""
 
 

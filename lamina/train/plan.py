@@ -13,14 +13,13 @@ from torch import nn
 
 from lamina.core import catalog, config, device
 from lamina.core.errors import SettingError, unknown
+from lamina.core.run import Run
 from lamina.data import _pictures
 from lamina.data._batches import DENSE, Batches, category_counts, number_count
 from lamina.data._table import TRAIN, Field, Table
 from lamina.nets import resnet9
-from lamina.nets._blocks import Standardize
-from lamina.nets._row import RowEncoder
 from lamina.tasks._task import Task
-from lamina.train import mirror, reading
+from lamina.train import begin, freeze, mirror, reading, weights
 from lamina.train.recipe import Recipe
 from lamina.train.wishes import Wishes, arranged, parsed, rearranged, task_asked, task_class, task_of
 
@@ -85,14 +84,21 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
         raise SettingError(
             f"task {task} learns {' or '.join(kind.target_kind)} columns; '{target.name}' holds {target.kind} values."
         )
+    given_weights = begin.wanted(wishes.net, wishes.recipe)
+    frozen, reason = freeze.decided(wishes.recipe, table)
+    wishes = replace(wishes, recipe=replace(wishes.recipe, freeze=frozen))
     table, why = _used(table, kind)
+    if given_weights:
+        table, reasons = begin.as_learned(table, given_weights, frozen, kind.whole)
+        why = reasons or why
+    why += [reason] if reason else []
     table = table.with_column(kind.completed(table))
     target, given = table[target.name].field, _input_kind(tuple(table.inputs))
     if given not in kind.net:
         raise SettingError(
             f"task {task} takes {' or '.join(kind.net)}, and {table.source} holds {given}; --ignore what is beside."
         )
-    name, size, built_on = _net_for(kind.net[given], wishes.net)
+    name, size, built_on = _net_for(kind.net[given], wishes.net or (given_weights and given_weights.net))
     _check_answers(task, kind, name)
     table, reasons = reading.with_tokens(table, catalog.find("nets", name), name, wishes.recipe)
     inputs, why = tuple(table.inputs), why + reasons
@@ -104,14 +110,21 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
     if task == "classify":
         options["smoothing"] = recipe.smoothing
         options["mirror"] = recipe.augment.split("+")[0] == "flip" and passes > 1  # which doubles the time of scoring
-    options["choose"] = "loss" if given == "row" else None
+    options["choose"] = "loss" if given == "row" or frozen == "features" else None
     made = task_of(task, target, options)
     why += made.reasons
     wished = {**built_on, **parsed(name, wishes.net_settings)}
-    settings = {**_sizes(name, inputs, made.outputs), **_default_size(name, size, table, passes)}
+    given_size = given_weights is not None and given_weights.net == name and not size
+    own = given_weights.settings if given_weights and given_size else _default_size(name, size, table, passes)
+    settings = {**_sizes(name, inputs, made.outputs), **own}
     known = {s.name for s in config.settings(catalog.find("nets", name).Config)}
     hints = {k: v for k, v in made.hints.items() if k in known}
     settings |= {**_suited(name, inputs, {**settings, **hints, **wished}), **hints, **wished}
+    if given_weights:
+        with torch.device("meta"):
+            fitted = weights.fitting(given_weights, net_of(name, settings), name, target)[1]
+        reasons.append(fitted.sentence(given_weights.name))
+        recipe = replace(recipe, weights=given_weights.key)
     plan = Plan(task, options, name, settings, inputs, target, recipe, wishes.device, tuple(why + reasons))
     return plan, table
 
@@ -318,6 +331,8 @@ def _recipe(
     if given.startswith("text"):
         filled |= reading.recipe(catalog.find("nets", net), rows)
     filled |= task.recipe
+    if wish.freeze == "features" or wish.weights:
+        filled |= freeze.ANSWER if wish.freeze == "features" else freeze.FINE
     filled["batch"] = min(task.recipe.get("batch", filled.get("batch", batch)), rows)
     filled["minutes"] = None if wish.epochs or wish.steps else wish.minutes or DEFAULT_MINUTES
     if wish.minutes and not wish.epochs and not given.startswith("text"):
@@ -327,6 +342,8 @@ def _recipe(
     augment = wish.augment
     if augment == "auto":
         augment, reason = mirror.augmentation(table) if pictures else ("none", "")
+        if wish.freeze == "features" and pictures:
+            augment, reason = "none", "Augmentation: none, so that the features are computed once."
         if "augment" in task.recipe:
             augment, reason = task.recipe["augment"], f"Augmentation: {task.recipe['augment']}." if pictures else ""
         why += [reason] if reason else []
@@ -341,28 +358,22 @@ def _recipe(
     return replace(wish, **{**filled, **given_by_wish, "augment": augment}), why
 
 
-def build(plan: Plan, table: Table, where: torch.device) -> tuple[Task, nn.Module]:
-    """Task and net of a plan: weights drawn by its seed, input statistics from the training rows."""
+def build(plan: Plan, table: Table, where: torch.device, run: Run | None = None) -> tuple[Task, nn.Module]:
+    """Task and net of a plan: weights drawn by its seed, input statistics from the training rows; or those it begins with.
+
+    `run` keeps the weights that it began with, so that resuming needs nothing else.
+    """
     task = task_of(plan.task, plan.target, plan.options)
     torch.manual_seed(plan.recipe.seed)
     net = net_of(plan.net, plan.net_config)
     rows = table.rows(TRAIN)
     train = table.take(rows[np.unique(np.linspace(0, len(rows) - 1, FITTED).astype(int))])
-    fit_inputs(net, Batches(train, plan.inputs, None, torch.device("cpu")))
+    begin.fit_inputs(net, Batches(train, plan.inputs, None, torch.device("cpu")))
+    if plan.recipe.weights:
+        begin.start(net, plan.net, plan.target, plan.recipe.weights, run)
+    if plan.recipe.freeze == "features":
+        freeze.freeze(net)
     net = net.to(where)
     if any(f.kind == "image" for f in plan.inputs):
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.75 times the images a second on one core, resnet 32 wide
     return task, net
-
-
-def fit_inputs(net: nn.Module, batches: Batches) -> None:
-    """Give every input normalisation of the net the statistics of the training rows."""
-    for module in net.modules():
-        if isinstance(module, Standardize) and "image" in batches.tensors:
-            image = batches.tensors["image"].float() / 255
-            module.fit(image.mean((0, 2, 3)), image.std((0, 2, 3)))
-        elif hasattr(module, "fit_tokens") and batches.texts is not None:
-            module.fit_tokens(batches.texts.get(rows)[0] for rows in batches.texts.parts())  # type: ignore[operator]
-        elif isinstance(module, RowEncoder) and module.numbers:
-            numbers = batches.tensors.get("numbers")
-            module.fit(numbers if numbers is not None else batches.tensors["image"].float().flatten(1) / 255)

@@ -13,6 +13,7 @@ SCHEDULES = ("auto", "one_cycle", "cosine", "linear", "constant")
 TOKENS = ("auto", "characters", "bytes", "words", "pairs")
 AUGMENTS = ("none", "shift", "flip", "affine")
 ADDED = ("crop", "color", "erase", "bands", "mixup", "cutmix")  # to one of these, with a plus: flip+color+cutmix
+FREEZE = ("auto", "none", "features")
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,10 @@ class Recipe:
     """most different tokens, the four special ones included"""
     longest: int | None = None
     """tokens of a text that are read; what is behind them is cut off"""
+    weights: str | None = None
+    """weights to begin with: imagenet, a run, a pack, a safetensors file or a torch state dict"""
+    freeze: str = "auto"
+    """what of them stays: none, features (only the answer learns), or auto: by the amount of data"""
     seed: int = 0
     """key of all randomness"""
 
@@ -80,6 +85,7 @@ class Recipe:
             ("schedule", SCHEDULES),
             ("precision", PRECISIONS),
             ("tokens", TOKENS),
+            ("freeze", FREEZE),
         ):
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), known)

@@ -33,7 +33,8 @@ class Step:
         self.learned = [p for p in net.parameters() if p.requires_grad]
         self.updated = [w for o in self.optimizers for w in o.weights]
         """the net's weights, but many of them in one vector"""
-        self.norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        drawn = [] if recipe.weights else net.modules()  # statistics that came with weights are not forgotten
+        self.norms = [m for m in drawn if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         self.sentences: list[str] = []
 
     def __call__(self, batch: Batch, number: int, progress: float) -> Tensor:
