@@ -71,6 +71,8 @@ class Config:
     """share of the features that is dropped before the classifier"""
     squeeze: int = 0
     """channels per unit of a squeeze-and-excitation in each block (net senet); 0: none"""
+    shortcut: bool = True
+    """add what goes into a block to what comes out; without it the net is the paper's plain one"""
 
 
 def suited(image: tuple[int, ...], wished: dict[str, Any]) -> dict[str, Any]:
@@ -107,7 +109,7 @@ class Conv(nn.Sequential):
 
 
 class Block(nn.Module):
-    """x -> act(x + residual(x)); in pre-activation nets x + residual(x)."""
+    """x -> act(x + residual(x)); in pre-activation nets x + residual(x); in plain nets without the x."""
 
     def __init__(self, c_in: int, c: int, stride: int, config: Config) -> None:
         super().__init__()
@@ -124,11 +126,13 @@ class Block(nn.Module):
         squeeze = [SqueezeExcite(c_out, max(4, c_out // config.squeeze))] if config.squeeze else []
         self.residual = nn.Sequential(*layers, *squeeze)
         same = c_in == c_out and stride == 1
-        self.shortcut = nn.Identity() if same else Conv(c_in, c_out, 1, stride, config, active=False)
+        adapted = nn.Identity() if same else Conv(c_in, c_out, 1, stride, config, active=False)
+        self.shortcut = adapted if config.shortcut else None
         self.act = nn.Identity() if pre else activation(config.activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.shortcut(x) + self.residual(x))
+        changed = self.residual(x)
+        return self.act(changed if self.shortcut is None else self.shortcut(x) + changed)
 
 
 class Net(nn.Module):

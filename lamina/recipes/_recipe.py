@@ -21,8 +21,11 @@ from typing import Any
 
 import numpy as np
 
+import lamina
 from lamina.core.errors import SettingError
+from lamina.data import _assets
 from lamina.data._table import TRAIN, Table
+from lamina.data._target import divided
 from lamina.measures.interval import of_mean
 
 Number = dict[str, float]
@@ -83,6 +86,25 @@ def measured(values: list[float]) -> str:
     if len(set(values)) == 1:
         return f"{shown(mean)}" + (f" ({len(values)} seeds)" if len(values) > 1 else " (1 seed)")
     return f"{shown(mean)} ({shown(low)} to {shown(high)}, {len(values)} seeds)"
+
+
+def clothes(quick: bool, seed: int, data: str | None, rows: int) -> Table:
+    """So many training pictures of Fashion-MNIST, or of the data that is named; quick: a few digits.
+
+    Raises DataError that says how to bring what is missing.
+    """
+    if quick:
+        return some(lamina.open("digits"), 100, seed)
+    path = Path(data) if data else _assets.folder("dataset-fashion-mnist") / "usr/share/datasets/fashion-mnist"
+    table = divided(lamina.open(path))
+    return some(table, min(rows, len(table.rows(TRAIN))), seed)
+
+
+def pair(runs: dict[str, Any], numbers: Number, what: str) -> None:
+    """Add the accuracy of two runs of the same seed and rows, and the second's minus the first's: a paired difference."""
+    (a, first), (b, second) = runs.items()
+    numbers |= {f"{a}, accuracy %": percent(first), f"{b}, accuracy %": percent(second)}
+    numbers[f"{what}, points"] = percent(second) - percent(first)
 
 
 def some(table: Table, rows: int, seed: int, split: int = TRAIN) -> Table:
