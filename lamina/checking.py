@@ -24,6 +24,7 @@ from lamina.judge import attacks
 from lamina.judge.attacks import Aim
 from lamina.judge.corruptions import CORRUPTIONS, STRENGTHS
 from lamina.measures.interval import wilson
+from lamina.tasks.classify import Classify
 
 if TYPE_CHECKING:
     from lamina.api import Trained
@@ -71,14 +72,15 @@ def check(trained: Trained, data: Any = None, deep: bool = False) -> Check:
     from lamina.explaining import _learned_from
 
     begun, plan = time.monotonic(), trained.plan
-    if plan.target.kind != "label" or not any(f.kind == "image" for f in plan.inputs):
+    task = trained.task
+    if not isinstance(task, Classify) or task.several or not any(f.kind == "image" for f in plan.inputs):
         raise SettingError(f"check measures nets that give pictures one label; this one answers {plan.target.kind}.")
     table = _learned_from(trained, data)
     rows = table.rows(TEST)
     rows = rows if deep else rows[np.unique(np.linspace(0, len(rows) - 1, ROWS).astype(int))]
     device = next(trained.net.parameters()).device
     batches = Batches(table.take(rows), plan.inputs, plan.target, device, shared())
-    aim = Aim(trained.task, trained.net.eval(), trained.task.prepare(batches.slice(0, len(rows)), training=False))
+    aim = Aim(task, trained.net.eval(), task.prepare(batches.slice(0, len(rows)), training=False))
     seed, image = plan.recipe.seed, aim.batch["image"]
     worse = {}
     for name, (change, strengths) in CORRUPTIONS.items():

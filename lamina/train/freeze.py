@@ -25,7 +25,7 @@ TAKES = ("features",)  # of Answer, below
 SHARE = 0.2  # of the memory that kept features may take
 PATIENCE = 0.5  # of the time left that computing them may take
 ANSWERS = ("classifier", "heads")  # parts of a net behind its features that need nothing but them
-FEW = 50  # rows a class, under which training all weights learned worse than the answer alone (recipe transfer)
+FEW = 50  # rows a class, under which g stays frozen by default; a guess that is not measured yet
 FEW_NUMBERS = 500  # rows, where there are no classes
 # Recipes, for what a wish leaves open: of an answer over frozen features, and of a whole net that begins with weights.
 ANSWER = {
