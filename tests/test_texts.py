@@ -71,3 +71,23 @@ def test_equal_texts_stay_on_one_side(reviews):
     alike = [" ".join(text.lower().split()) for text in table["review"].values]
     sides = {text: {int(s) for t, s in zip(alike, table.split, strict=True) if t == text} for text in set(alike)}
     assert all(len(found) == 1 for found in sides.values()) and {0, 1, 2} == set(table.split.tolist())
+
+
+def test_names_are_left_out_beside_other_columns_and_sentences_are_read():
+    """Titanic: names of few words beside numbers; a net that reads texts gets them when it is asked for."""
+    random = np.random.default_rng(0)
+    rows = 120
+    words = np.array(
+        ["the", "room", "was", "small", "and", "dark", "but", "we", "liked", "how", "near", "the", "sea", "it", "lay"]
+    )
+    frame = pd.DataFrame({
+        "name": [f"Allen, Miss. Elisabeth Number{i} Walton" for i in range(rows)],
+        "age": random.normal(40, 9, rows), "fare": random.normal(30, 5, rows), "alive": random.choice(["yes", "no"], rows),
+    })  # fmt: skip
+    made = lamina.look(frame, target="alive", minutes=1)
+    assert made.plan.net == "mlp" and {f.name for f in made.plan.inputs} == {"age", "fare"}
+    assert any("name: texts of few words" in why for why in made.plan.why)
+    asked = lamina.look(frame, target="alive", net="bag_of_words", minutes=1)
+    assert "name" in {f.name for f in asked.plan.inputs}
+    frame["name"] = [" ".join(random.permutation(words)) for _ in range(rows)]
+    assert lamina.look(frame, target="alive", minutes=1).plan.net == "bag_of_words"

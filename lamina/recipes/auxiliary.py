@@ -2,7 +2,7 @@
 
 Szegedy 2014, https://arxiv.org/abs/1409.4842, section 5. 4,000 pictures of Fashion-MNIST, 22 layers with a quarter of the channels,
 no batch normalisation as in the paper's net, the same seed and rows for both. Command: lamina recipe auxiliary, after lamina fetch
-fashion; about ten minutes a seed on one core. Results: RESULTS.md.
+fashion. Results: RESULTS.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Backpropagation: a hidden layer learns XOR and two spirals; told in polar coordinates, the spirals need fewer units.
 
 Rumelhart, Hinton and Williams 1986, https://doi.org/10.1038/323533a0; two spirals: Lang and Witbrock 1988 (194 points, three
-turns). Command: lamina recipe backpropagation. 800 points on two spirals of 1.5 turns; about 60 s a seed on one core.
+turns). Command: lamina recipe backpropagation. 800 points on two spirals of 1.5 turns.
 Results: RESULTS.md.
 """
 

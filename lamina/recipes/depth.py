@@ -1,8 +1,7 @@
 """Depth matters: plain nets of 56 layers learn worse than those of 20, residual ones do not.
 
 He 2015, https://arxiv.org/abs/1512.03385, figure 6 (CIFAR-10). 10,000 pictures of Fashion-MNIST, 8 channels at first, pictures
-halved by the stem, the same seed and rows for all four nets. Command: lamina recipe depth, after lamina fetch fashion; about ten
-minutes a seed on one core. Results: RESULTS.md.
+halved by the stem, the same seed and rows for all four nets. Command: lamina recipe depth, after lamina fetch fashion. Results: RESULTS.md.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Krizhevsky 2012, https://doi.org/10.1145/3065386, section 4.2; Hinton 2012, https://arxiv.org/abs/1207.0580. 2,000 pictures of
 Fashion-MNIST, so that a net of this size can learn them by heart; the same seed and rows for both. Command: lamina recipe dropout,
-after lamina fetch fashion; about three minutes a seed on one core. Results: RESULTS.md.
+after lamina fetch fashion. Results: RESULTS.md.
 """
 
 from __future__ import annotations

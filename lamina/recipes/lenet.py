@@ -1,8 +1,7 @@
 """LeNet: 2,600 weights that make 100,000 connections, counted by the program, and what they read.
 
 LeCun 1990, https://yann.lecun.com/exdb/publis/pdf/lecun-90c.pdf: 4@24x24, average pooling, 12@8x8, 12@4x4, ten answers; trained on
-7,291 zip-code digits, 5.0 % of 2,007 test digits wrong. Command: lamina recipe lenet. 5,000 digits of MNIST that come with Lamina;
-about 30 s a seed on one core. Results: RESULTS.md.
+7,291 zip-code digits, 5.0 % of 2,007 test digits wrong. Command: lamina recipe lenet. 5,000 digits of MNIST that come with Lamina. Results: RESULTS.md.
 """
 
 from __future__ import annotations

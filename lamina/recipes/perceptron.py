@@ -1,7 +1,7 @@
 """Perceptron: one layer of weights learns AND and fails on XOR, and the picture shows why.
 
 Rosenblatt 1958, https://doi.org/10.1037/h0042519; Minsky and Papert, Perceptrons, 1969: no line parts the corners of XOR.
-Command: lamina recipe perceptron. Four corners with noise, 400 rows each; about 2 s a seed on one core. Results: RESULTS.md.
+Command: lamina recipe perceptron. Four corners with noise, 400 rows each. Results: RESULTS.md.
 """
 
 from __future__ import annotations

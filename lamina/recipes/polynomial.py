@@ -2,7 +2,7 @@
 
 Bishop 2006, Pattern Recognition and Machine Learning, section 1.1 (sin 2 pi x, ten points, noise of standard deviation 0.3).
 Command: lamina recipe polynomial. Least squares for degrees 0 to 9 in numpy as the reference, and the degree-9 polynomial as a net
-of one layer (net perceptron over the powers), trained long and stopped early; about 20 s a seed on one core. Results: RESULTS.md.
+of one layer (net perceptron over the powers), trained long and stopped early. Results: RESULTS.md.
 """
 
 from __future__ import annotations

