@@ -9,6 +9,7 @@ core), below $LAMINA_HOME/made or ~/.cache/lamina/made.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ def split_of(level: int) -> int:
 
 def _make(aside: Path) -> None:
     try:
-        import vizdoom
+        vizdoom: Any = importlib.import_module("vizdoom")
     except ImportError:
         raise DataError(
             "doom is drawn by the package vizdoom (39 MB, MIT): pip install vizdoom, or 'lamina[made]', brings it."

