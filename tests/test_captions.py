@@ -175,7 +175,7 @@ def test_resuming_ends_in_the_same_bits(squares, monkeypatch):
     monkeypatch.setattr("lamina.train.ways.REPEATED", 1e9)
     whole = lamina.fit(squares, steps=9, run="whole", **TINY)
     settings = {k: str(v) for k, v in TINY["net_settings"].items()}
-    wishes, seen = Wishes(None, None, settings, "auto", Recipe(steps=9, batch=16, lr=0.01)), []
+    wishes, seen = Wishes(net_settings=settings, recipe=Recipe(steps=9, batch=16, lr=0.01)), []
     api.train(lamina.open(squares), wishes, squares.parent / "cut", stop=lambda: seen.append(1) or len(seen) > 1)
     resumed = api.resume(squares.parent / "cut")
     for name, value in whole.net.state_dict().items():

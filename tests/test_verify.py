@@ -231,13 +231,8 @@ def test_resuming_ends_in_the_same_bits(people, monkeypatch):
     from lamina.train.plan import Wishes
     from lamina.train.recipe import Recipe
 
-    wishes = Wishes(
-        "verify",
-        None,
-        {k: str(v) for k, v in SMALL["net_settings"].items()},
-        "auto",
-        Recipe(steps=9, batch=16, lr=0.02),
-    )
+    settings = {k: str(v) for k, v in SMALL["net_settings"].items()}
+    wishes = Wishes(task="verify", net_settings=settings, recipe=Recipe(steps=9, batch=16, lr=0.02))
     seen = []
     api.train(lamina.open(people), wishes, people.parent / "cut", stop=lambda: seen.append(1) or len(seen) > 1)
     resumed = api.resume(people.parent / "cut")
