@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import lamina
+from lamina import checking
 from lamina.cli import main
 from lamina.data._table import Field
 from lamina.judge import attacks, corruptions
@@ -120,6 +121,12 @@ def test_where_pixels_go():
     assert {tuple(np.unravel_index(int(p.argmax()), (11, 21))) for p in turned[:, 0]} <= {(0, 10), (10, 10)}
 
 
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    monkeypatch.setattr(checking, "ROWS", 48)
+    monkeypatch.setattr(checking, "FEW", 10)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
@@ -140,7 +147,7 @@ def test_check_is_printed_and_changes_nothing(trained, capsys):
     run = trained[0]
     before = {k: v.clone() for k, v in run.net.state_dict().items()}
     made = run.check()
-    assert made.rows == 128 and made.clean > 0.9 and made.pictures.size[0] > 100 and "check" not in run.path.name
+    assert made.rows == 48 and made.clean > 0.9 and made.pictures.size[0] > 100 and "check" not in run.path.name
     assert all(torch.equal(before[k], v) for k, v in run.net.state_dict().items())
     assert main(["check", str(run.path), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

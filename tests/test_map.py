@@ -75,7 +75,7 @@ def test_equal_to_the_reference(seed):
 
 def one(answers, target=((0.1, 0.1, 0.5, 0.5, 0),)):
     boxes = np.zeros((1, 4, 6), np.float32)
-    boxes[0, : len(answers)] = answers
+    boxes[0, : len(answers)] = np.array(answers, np.float32).reshape(-1, 6)
     return {
         "boxes": boxes,
         "target": np.array([target], np.float32),

@@ -1,8 +1,8 @@
 """Capsules: two digits on top of each other, both named, by capsules with dynamic routing and by a convolutional net.
 
 Sabour 2017, https://arxiv.org/abs/1710.09829, section 6 (MultiMNIST: digits that overlap by 80 %). 4,000 pairs of the digits that come
-with Lamina, laid over each other with a shift of up to 4 pixels; digits of the test are in no training pair. Command: lamina recipe
-capsules. Results: RESULTS.md.
+with Lamina, laid over each other with a shift of up to 4 pixels; digits of the test are in no training pair. Command:
+lamina recipe capsules. Results: RESULTS.md.
 """
 
 from __future__ import annotations

@@ -98,11 +98,10 @@ class Classify(Task):
         pictures = [batch]
         if self.options.get("mirror") and "image" in batch:
             pictures.append({**batch, "image": batch["image"].flip(3)})
-        found = [net(*inputs(net, b)).float().sigmoid() for b in pictures]
-        found = [p.mean(1) if p.dim() == 3 else p for p in found]
-        probabilities = found[0] if len(found) == 1 else (found[0] + found[1]) / 2
-        by = self.options.get("temperature", 1.0)
-        return probabilities if by == 1.0 else (torch.logit(probabilities, 1e-7) / by).sigmoid()
+        found = [net(*inputs(net, b)).float() for b in pictures]
+        logits = torch.cat([z if z.dim() == 3 else z[:, None] for z in found], 1)  # (rows, members, classes)
+        yes, no = F.logsigmoid(logits).logsumexp(1), F.logsigmoid(-logits).logsumexp(1)
+        return ((yes - no) / self.options.get("temperature", 1.0)).sigmoid()
 
     def fitted(self, validated: Callable[[], dict[str, np.ndarray]]) -> dict[str, Any]:
         found = temperature.fit(validated())
