@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.table import Table as Grid
 from torch import Tensor
@@ -132,19 +132,24 @@ def _median(radii: Tensor) -> float:
 
 
 def _sheet(aim: Aim, changed: Tensor, classes: tuple[str, ...]) -> Image.Image | None:
-    """Rows that were turned: picture, changed picture, and the change, ten times as strong."""
-    from lamina.explain._draw import pixels
+    """Rows that were turned: picture, changed picture, the change ten times as strong, and what is answered."""
+    from lamina.explain._draw import DIM, INK, TEXT, font, pixels
 
     image = aim.batch["image"]
     rows = (aim.right(image) & ~aim.right(changed)).nonzero().flatten()[:SHOWN].tolist()
     if not rows:
         return None
-    sheet = Image.new("RGB", (3 * TILE + 8, len(rows) * (TILE + 4) - 4), (255, 255, 255))
+    answers, labels = aim.answers(changed), aim.batch["target"]
+    sheet = Image.new("RGB", (3 * (TILE + 4) + 200, len(rows) * (TILE + 4) - 4), (255, 255, 255))
+    draw = ImageDraw.Draw(sheet)
     for y, row in enumerate(rows):
         three = (image[row], changed[row], (0.5 + 10 * (changed[row] - image[row])).clamp(0, 1))
         for x, part in enumerate(three):
             tile = pixels(part.cpu().numpy()).resize((TILE, TILE), Image.Resampling.NEAREST)
             sheet.paste(tile, (x * (TILE + 4), y * (TILE + 4)))
+        for line, (about, code, ink) in enumerate((("is", labels[row], DIM), ("answered", answers[row], INK))):
+            place = (3 * (TILE + 4) + 10, y * (TILE + 4) + TILE // 2 - 20 + 20 * line)
+            draw.text(place, f"{about} {classes[int(code)][:24]}", ink, font(TEXT))
     return sheet
 
 
