@@ -365,6 +365,16 @@ def test_memory_objects():
         lamina.open((np.zeros((5, 2)), np.zeros(4)))
 
 
+def test_npz_with_the_names_of_its_classes(tmp_path):
+    """As many torch users save it: classes are names, whatever stands first."""
+    x, y = np.zeros((12, 5, 5), np.uint8), np.arange(12) % 3
+    for order in (("classes", "label", "image"), ("image", "label", "classes")):
+        parts = {"classes": np.array(["a", "b", "c"]), "label": y, "image": x}
+        np.savez(tmp_path / "m.npz", **{k: parts[k] for k in order})
+        table = lamina.open(tmp_path / "m.npz")
+        assert len(table) == 12 and table[table.target].field.classes == ("0", "1", "2")
+
+
 def test_npz(tmp_path):
     x, y = np.zeros((30, 6, 6), np.uint8), np.arange(30) % 2
     np.savez(tmp_path / "m.npz", x_train=x[:20], y_train=y[:20], x_test=x[20:], y_test=y[20:])

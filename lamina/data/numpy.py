@@ -36,10 +36,12 @@ def read(source: Any, reading: Reading) -> Table:
     except (OSError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{source} is damaged or not a NumPy file ({error}).") from None
     found: dict[int | None, dict[str, np.ndarray]] = {}
-    for name, array in arrays.items():
+    for name, array in sorted(arrays.items(), key=lambda item: _meaning(item[0])[0] != "x"):  # inputs first
         role, part = _meaning(name)
-        if role:
-            found.setdefault(part, {})[role] = array
+        known = found.setdefault(part, {}) if role else {}
+        fits = "x" in known and array.shape[:1] == known["x"].shape[:1]  # the names of the classes do not
+        if role and (role not in known or fits):
+            known[role] = array
     parts = {p: v for p, v in found.items() if "x" in v}
     if not parts:
         raise DataError(
