@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from conftest import shapes
 
 from lamina.core import catalog
 from lamina.core.answers import Box, Boxes
@@ -27,29 +28,6 @@ TINY = {
     },
     "yolo": {"features": "resnet9/small", "side": 64, "strides": (4, 8, 16), "width": 16},
 }
-
-
-def shapes(count, side=64, seed=0):
-    """Pictures with one to three discs and bars on noise, and their boxes."""
-    random = np.random.default_rng(seed)
-    image = random.integers(0, 70, (count, side, side, 3), np.uint8)
-    boxes = np.empty(count, object)
-    y, x = np.mgrid[:side, :side]
-    for i in range(count):
-        own = []
-        for k in range(random.integers(1, 4)):
-            kind, size = int(random.integers(2)), int(random.integers(12, 24))
-            left, top = (20 * k + random.integers(0, 2), random.integers(0, side - size))
-            size = min(size, side - left)
-            if kind == 0:
-                seen = (x - left - size / 2 + 0.5) ** 2 + (y - top - size / 2 + 0.5) ** 2 <= (size / 2) ** 2
-            else:
-                seen = (x >= left) & (x < left + size) & (y >= top) & (y < top + size // 2)
-            image[i][seen] = (220, 60, 40) if kind == 0 else (40, 90, 230)
-            ys, xs = np.nonzero(seen)
-            own.append([xs.min() / side, ys.min() / side, (xs.max() + 1) / side, (ys.max() + 1) / side, kind])
-        boxes[i] = np.array(own, np.float32)
-    return image, boxes
 
 
 def test_suppression_is_the_greedy_one():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,14 @@ class Two:
     split: int | None
     first: Path
     second: Path
+
+
+def claims(source: Any, names: Sequence[tuple[Sequence[str], Sequence[str]]]) -> bool:
+    """Whether a source is a folder with two folders named so that hold pictures, itself or in train, val and test."""
+    try:
+        return isinstance(source, Path) and bool(folders(source, names))
+    except OSError:
+        return False
 
 
 def folders(source: Path, names: Sequence[tuple[Sequence[str], Sequence[str]]]) -> list[Two]:

@@ -27,10 +27,7 @@ SOFT = 64  # different values from which on a list of classes must name them
 
 def claims(source: Any) -> bool:
     """Claims a folder with images/ and masks/ (labels/, annotations/ ...) that hold pictures, itself or in train, val, test."""
-    try:
-        return isinstance(source, Path) and bool(_beside.folders(source, NAMES))
-    except OSError:
-        return False
+    return _beside.claims(source, NAMES)
 
 
 def read(source: Path, reading: Reading) -> Table:

@@ -22,10 +22,7 @@ NAMES = (
 
 def claims(source: Any) -> bool:
     """Claims a folder with two folders named so that hold pictures, itself or in train, val and test."""
-    try:
-        return isinstance(source, Path) and bool(_beside.folders(source, NAMES))
-    except OSError:
-        return False
+    return _beside.claims(source, NAMES)
 
 
 def read(source: Path, reading: Reading) -> Table:
