@@ -471,7 +471,7 @@ def test_training_and_score_are_the_same_bits(photos, tmp_path, monkeypatch):
 def test_a_store_four_times_the_memory(tmp_path):
     """A limit on the process's own memory (RLIMIT_DATA: file maps and the system's cache of files do not count)."""
     code = f"""
-import hashlib, resource, sys, time
+import hashlib, resource, threading
 from pathlib import Path
 import numpy as np, torch
 from lamina.data._batches import Batches
@@ -479,14 +479,15 @@ from lamina.data._pictures import Pictures
 from lamina.data._stream import READERS
 from lamina.data._table import Column, Field, Table
 torch.set_num_threads(1)
-folder, allowed = Path({str(tmp_path)!r}), 40_000_000
+folder, allowed = Path({str(tmp_path)!r}), 50_000_000
 image = np.lib.format.open_memmap(folder / "a.npy", mode="r")
 column = Column(Field("image", "image", shape=(3, 224, 224)), Pictures.of_array(image))
 table = Table({{"image": column}}, "made", "memory", np.arange(len(image)).astype(object))
 streamed = Batches(table, [column.field], None, torch.device("cpu"), folder / "store", resident=False)
 order = torch.from_numpy(np.random.default_rng(0).permutation(len(image)))
 streamed.get(order[:4])
-list(streamed.stream._pool.map(lambda _: time.sleep(0.05), range(READERS)))  # the stack of a thread is 8 MB: all are there
+met = threading.Barrier(READERS)  # the stack of a thread is 8 MB, and one that idles takes the next part alone: all are there
+list(streamed.stream._pool.map(lambda _: met.wait(), range(READERS)))
 assert streamed.stream.packed.nbytes > 4 * allowed
 status = dict(line.split(":") for line in open("/proc/self/status"))
 held = int(status["VmData"].split()[0]) * 1024
@@ -505,7 +506,7 @@ print(digest.hexdigest())
 """
     if sys.platform != "linux":
         pytest.skip("Linux limits what a process holds")
-    images = np.random.default_rng(1).integers(0, 256, (1_100, 224, 224, 3), np.uint8)
+    images = np.random.default_rng(1).integers(0, 256, (1_400, 224, 224, 3), np.uint8)
     np.save(tmp_path / "a.npy", images)
     import hashlib
 
