@@ -55,7 +55,12 @@ def parser() -> Parser:
         "ask", help="what a trained net answers for files, a folder or a table", allow_abbrev=False
     )
     sub.add_argument("run", metavar="RUN")
-    sub.add_argument("files", metavar="FILE", nargs="+")
+    sub.add_argument(
+        "files", metavar="FILE", nargs="*", help="files, folders, tables; for nets that read texts also a text"
+    )
+    sub.add_argument(
+        "--interactive", action="store_true", help="answer every line that is typed: a text, or the path of a file"
+    )
     sub.add_argument("--json", action="store_true", help="one JSON object per row")
     sub.add_argument("--csv", action="store_true", help="a table: name, answer, probability of each class")
     sub.add_argument("--out", metavar="DIR", help="folder of the drawn answers, such as boxes; else `asked` in the run")

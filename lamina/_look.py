@@ -15,6 +15,8 @@ from lamina.api import Prepared, prepare
 from lamina.core import device
 from lamina.data._batches import Batches
 from lamina.data._pictures import Pictures
+from lamina.data._sequences import waste
+from lamina.data._store import shared
 from lamina.data._table import TRAIN, Table
 from lamina.judge.findings import findings
 from lamina.judge.sheet import sheet
@@ -22,7 +24,7 @@ from lamina.show import clock, data_line, fields, question_line, split_line, unt
 from lamina.train import evaluate, freeze
 from lamina.train import plan as planning
 from lamina.train.plan import Wishes
-from lamina.train.step import Feed, Step
+from lamina.train.step import Feed, Order, Step
 from lamina.train.ways import choose
 
 MEASURED = 2_000  # training rows on which the speed is measured
@@ -42,6 +44,7 @@ def look(table: Table, wishes: Wishes, console: Console | None = None) -> Prepar
     if plan.recipe.minutes:
         passes = min(60 * plan.recipe.minutes / per_pass, plan.recipe.epochs or np.inf)
         fits += f"; about {passes:,.0f} passes in {clock(min(60 * plan.recipe.minutes, passes * per_pass))}"
+    padded = padding_line(prepared)
     lines = [
         ("data", data_line(prepared)),
         ("columns", columns_line(full)),
@@ -50,6 +53,7 @@ def look(table: Table, wishes: Wishes, console: Console | None = None) -> Prepar
         ("question", question_line(plan)),
         ("net", f"{plan.net}, {weights:,} weights"),
         ("time", fits),
+        *([("padding", padded)] if padded else []),
         ("until", until_line(plan)),
         ("licence", full.licence),
     ]
@@ -78,6 +82,22 @@ def speed(prepared: Prepared) -> tuple[float, int]:
     feed = Feed(task, batches, plan.recipe)
     seconds = choose(net, lambda copy: Step(task, copy, plan.recipe), feed, 0.5, torch.get_num_threads())[0].seconds
     return seconds, weights
+
+
+def padding_line(prepared: Prepared) -> str:
+    """How much of what a pass over the texts computes is padding; "" where there are no texts."""
+    plan, table = prepared.plan, prepared.table
+    texts = Batches(table.take(table.rows(TRAIN)), plan.inputs, plan.target, torch.device("cpu"), shared()).texts
+    if texts is None:
+        return ""
+    rows, batch = len(texts), min(plan.recipe.batch or 1, len(texts))
+    order = Order(rows, batch, plan.recipe.seed, texts.lengths)
+    batches = [order(step)[0] for step in range(rows // batch)]
+    mixed = torch.randperm(rows, generator=torch.Generator().manual_seed(0))[: len(batches) * batch].split(batch)
+    return (
+        f"{100 * waste(texts.lengths, batches):.1f} % of the tokens of a pass ({texts.lengths.sum():,} tokens; "
+        f"{100 * waste(texts.lengths, mixed):.0f} % if batches were drawn at random)"
+    )
 
 
 def columns_line(table: Table) -> str:

@@ -1,19 +1,43 @@
-"""What `lamina ask` writes beside what it prints: each picture with its answer drawn on it, and the answer as JSON."""
+"""What `lamina ask` does beside printing: each picture with its answer drawn on it and the answer as JSON; a talk line by line."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from lamina.core.errors import RunError
+from lamina.core.errors import LaminaError, RunError, SettingError
 from lamina.data._asked import tables
 
 if TYPE_CHECKING:
     from lamina.data._table import Field
+
+
+def converse(trained: Any, wanted: bool, files: Sequence[str]) -> int:
+    """Answer every line that is typed until an empty one. Raises SettingError where there is nothing to ask, or two ways."""
+    if not wanted:
+        raise SettingError("name what to ask about: a file, a folder, a table, a text; or --interactive.")
+    if files:
+        raise SettingError(f"--interactive takes what is typed; leave {files[0]} out.")
+    print("Type a text or the path of a file; an empty line or Ctrl-D ends.")
+    while line := _line():
+        try:
+            for _, answer in trained.answers(line)[0]:
+                print(answer, flush=True)
+        except LaminaError as error:
+            print(f"lamina: {error}", file=sys.stderr)
+    return 0
+
+
+def _line() -> str:
+    try:
+        return input("> ").strip()
+    except EOFError:
+        return ""
 
 
 def drawn(

@@ -198,6 +198,10 @@ def _ask(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
     else:
         from lamina.api import load
     trained = load(options.run)
+    if options.interactive or not options.files:
+        from lamina.asking import converse
+
+        return converse(trained, options.interactive, options.files)
     answers, bad = trained.answers(*options.files)
     if options.csv:
         rows = csv.writer(sys.stdout)

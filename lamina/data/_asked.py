@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 
 from lamina.core.errors import DataError
-from lamina.data import _pairs, sniff, text
+from lamina.data import _pairs, mail, sniff, table, text, texts
 from lamina.data._table import Column, Field, Reading, Table
+
+ROWS = (*table.ALL, *table.LINES)  # files that hold rows, and not one text
+NAMED = 40  # characters of a text that name its row
 
 
 def tables(sources: Sequence[Any], fields: Sequence[Field], inputs: Sequence[Field] = ()) -> Iterator[Table]:
@@ -20,12 +23,13 @@ def tables(sources: Sequence[Any], fields: Sequence[Field], inputs: Sequence[Fie
     Where the `inputs` are two pictures, loose pictures are taken two by two.
     """
     images = [f for f in inputs if f.kind == "image"]
-    for source in _gathered(sources):
-        table = opened(source, fields)
-        if not len(table):
-            why = f": {table.bad[0].where}: {table.bad[0].why}" if table.bad else ""
-            raise DataError(f"{table.source} holds nothing to ask about{why}.")
-        yield _two_by_two(table, images) if len(images) == 2 else table
+    reads = any(f.kind == "text" for f in fields)
+    for source in sources if reads else _gathered(sources):
+        found = opened(source, fields)
+        if not len(found):
+            why = f": {found.bad[0].where}: {found.bad[0].why}" if found.bad else ""
+            raise DataError(f"{found.source} holds nothing to ask about{why}.")
+        yield _two_by_two(found, images) if len(images) == 2 else found
 
 
 def opened(source: Any, fields: Sequence[Field]) -> Table:
@@ -35,29 +39,62 @@ def opened(source: Any, fields: Sequence[Field]) -> Table:
     running = next((f for f in fields if f.kind == "running"), None)
     if running:
         return text.coded_by(source, running)
+    if made := _of_text(source, [f for f in fields if f.kind == "text"]):
+        return made
     kinds = {f.name: f.kind for f in fields}
-    table = sniff.open(_frame(source), Reading(kinds=kinds, only=tuple(kinds)))
+    held = sniff.open(_frame(source), Reading(kinds=kinds, only=tuple(kinds)))
     wanted = next((f for f in fields if f.kind == "same"), None)
-    if wanted and wanted.name not in table.columns and table.target:
-        made = _pairs.every(table, 0)
+    if wanted and wanted.name not in held.columns and held.target:
+        made = _pairs.every(held, 0)
         names = [f.name for f in fields if f.kind == "image"]
-        found = [made.columns[n] for n, c in made.columns.items() if c.field.kind == "image"]
-        columns = {n: Column(replace(c.field, name=n), c.values) for n, c in zip(names, found, strict=True)}
-        table = made.with_(columns={**columns, wanted.name: made.columns[_pairs.SAME]}, target=wanted.name)
-    return table
+        two = [made.columns[n] for n, c in made.columns.items() if c.field.kind == "image"]
+        columns = {n: Column(replace(c.field, name=n), c.values) for n, c in zip(names, two, strict=True)}
+        held = made.with_(columns={**columns, wanted.name: made.columns[_pairs.SAME]}, target=wanted.name)
+    return held
 
 
-def _two_by_two(table: Table, images: list[Field]) -> Table:
+def _of_text(source: Any, fields: list[Field]) -> Table | None:
+    """A text, or a file of one, as a row of the text columns; None where the source holds rows. Raises DataError.
+
+    A mail goes into the columns of mails, where the net reads such; any other text into the column of which most is read.
+    """
+    if not fields or not isinstance(source, str | Path):
+        return None
+    longest = max(fields, key=lambda f: f.shape)
+    path = Path(source)
+    if len(str(source)) < 250 and "\n" not in str(source) and "\0" not in str(source) and path.expanduser().exists():
+        path = path.expanduser()
+        if path.is_dir() or path.name.lower().endswith((*ROWS, *mail.BOXES)):
+            return None
+        found = mail.read(path, Reading()) if mail.claims(path) else texts.read(path, Reading())
+        if {f.name for f in fields} & {*mail.COLUMNS} and found.reader == "mail":
+            return found
+        whole = [c.values[0] for c in found.columns.values() if c.field.kind == "text"]
+        given, name = "\n".join(text for text in whole if text), found.names
+    elif isinstance(source, Path) or (
+        path.suffix.lower() in (*ROWS, *mail.BOXES, *mail.MAILS, *texts.SUFFIXES[:-1]) and " " not in source
+    ):
+        raise sniff._missing(path)
+    else:
+        short = " ".join(source.split())
+        given, name = source, np.array([short if len(short) <= NAMED else f"{short[: NAMED - 3]}..."], object)
+    if not given.strip():
+        raise DataError("an empty text tells nothing; give a text of a word or more.")
+    columns = {longest.name: Column(Field(longest.name, "text"), np.array([given, None], object)[:-1])}
+    return Table(columns, "the text that is asked about", "texts", name, tried=1)
+
+
+def _two_by_two(given: Table, images: list[Field]) -> Table:
     """The first and second, third and fourth picture ... of a table of one picture column, as rows. Raises DataError."""
-    there = [c for c in table.columns.values() if c.field.kind == "image"]
-    if len(there) != 1 or all(f.name in table.columns for f in images):
-        return table
-    if len(table) % 2:
-        raise DataError(f"{table.source} gives {len(table)} pictures; two are compared at a time.")
-    first, second = np.arange(0, len(table), 2), np.arange(1, len(table), 2)
+    there = [c for c in given.columns.values() if c.field.kind == "image"]
+    if len(there) != 1 or all(f.name in given.columns for f in images):
+        return given
+    if len(given) % 2:
+        raise DataError(f"{given.source} gives {len(given)} pictures; two are compared at a time.")
+    first, second = np.arange(0, len(given), 2), np.arange(1, len(given), 2)
     columns = {f.name: Column(f, there[0].values.take(rows)) for f, rows in zip(images, (first, second), strict=True)}
-    names = np.array([f"{table.names[i]} ~ {table.names[i + 1]}" for i in first], object)
-    return table.with_(columns=columns, names=names, target=None, split=None)
+    names = np.array([f"{given.names[i]} ~ {given.names[i + 1]}" for i in first], object)
+    return given.with_(columns=columns, names=names, target=None, split=None)
 
 
 def _frame(source: Any) -> Any:

@@ -21,6 +21,7 @@ text        object (rows,) of str                                       ""
 sentence    object (rows,) of str; of a pair that translates           ""
 running     Windows (rows) over a long text, or int64 (rows, tokens)    never
 identifier  object (rows,) of str; kept for naming rows, never learned  ""
+group       object (rows,) of str; rows of one value stay in one split  ""
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class Column:
             return np.array([not sentences for sentences in self.values], bool)
         if self.field.kind == "same":
             return (self.values < 0).any(1)
-        if self.field.kind in ("text", "identifier", "sentence"):
+        if self.field.kind in ("text", "identifier", "sentence", "group"):
             return self.values == ""
         if self.field.kind == "boxes":
             return np.array([v is None for v in self.values], bool)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lamina.core.errors import DataError
-from lamina.data import _columns, _pairs
+from lamina.data import _alike, _columns, _pairs
 from lamina.data._pictures import Pictures
 from lamina.data._table import SPLITS, TEST, TRAIN, VALIDATION, Column, Field, Table
 
@@ -176,25 +176,32 @@ def divided(table: Table, seed: int = 0, task: str | None = None) -> Table:
     if table.split is not None and not has[TRAIN]:
         raise DataError(f"{table.source} has no train rows; the split column or folders name only others.")
     share = 0.2 if len(table) < SMALL else 0.1
-    parts, random = [], np.random.default_rng([seed, 7])
+    parts, random, group = [], np.random.default_rng([seed, 7]), _groups(table)
     if not has[TEST]:
-        _draw(table, split, TEST, share, random)
+        _draw(table, group, split, TEST, share, random)
         parts.append(f"{share:.0%} test")
     if not has[VALIDATION]:
-        _draw(table, split, VALIDATION, share if share < 0.2 else 0.16, random)
+        _draw(table, group, split, VALIDATION, share if share < 0.2 else 0.16, random)
         parts.append("validation")
     brought = " the data's own, and" if table.split is not None else ""
     given = f"{brought} {' and '.join(parts)} drawn from the {'train rows' if brought else 'rows'}, classes evenly, seed {seed}"
     assert len(rows) == len(split)
+    sets = {int(same[0]): len(same) for same in group.values()}
+    if sets and any(f.kind == "text" for f in table.inputs):
+        table = table.noted(
+            f"{sum(sets.values()):,} rows are nearly the same as others or of one thread: "
+            f"{len(sets):,} groups, each on one side of the split."
+        )
     return table.with_(split=split, split_rule=given.strip())
 
 
-def _draw(table: Table, split: np.ndarray, part: int, share: float, random: np.random.Generator) -> None:
-    """Move `share` of all rows (at least one) from train to `part`, groups of equal pictures together."""
+def _draw(
+    table: Table, group: dict[int, np.ndarray], split: np.ndarray, part: int, share: float, random: np.random.Generator
+) -> None:
+    """Move `share` of all rows (at least one) from train to `part`, groups of rows that belong together as one."""
     free = np.flatnonzero(split == TRAIN)
     wanted = max(1, round(share * len(table)))
     wanted = min(wanted, max(1, len(free) // 3))
-    group = _groups(table)
     column = table[table.target or ""]
     code = column.values if column.field.kind == "label" else np.zeros(len(table), np.int64)
     order = random.permutation(free)
@@ -204,34 +211,46 @@ def _draw(table: Table, split: np.ndarray, part: int, share: float, random: np.r
         key[own] = (np.arange(len(own)) + random.random()) / len(own)
     ranked = order[np.argsort(key[order], kind="stable")]
     left = dict(zip(*np.unique(code[free], return_counts=True), strict=True))
-    taken = 0
-    for row in ranked:
-        same = group.get(row, np.array([row]))
-        if taken >= wanted or split[row] != TRAIN or left[code[row]] <= len(same):
-            continue
-        moved = same[split[same] == TRAIN]
-        split[moved] = part
-        left[code[row]] -= len(moved)
-        taken += len(moved)
+    goal = {c: -(-wanted * int(n) // len(free)) for c, n in left.items()}
+    taken = dict.fromkeys(goal, 0)
+    for limit in (max(2, wanted // 4), len(table)):  # large groups are learned from: one alone would be the whole part
+        for row in ranked if not any(taken.values()) else ():
+            same = group.get(row, np.array([row]))
+            own = int(code[row])
+            if sum(taken.values()) >= wanted or split[row] != TRAIN or left[own] <= len(same):
+                continue
+            if group and (taken[own] >= goal[own] or len(same) > limit):
+                continue
+            moved = same[split[same] == TRAIN]
+            split[moved] = part
+            for c, count in zip(*np.unique(code[moved], return_counts=True), strict=True):
+                left[c] -= int(count)
+                taken[int(c)] += int(count)
 
 
 def _groups(table: Table) -> dict[int, np.ndarray]:
-    """row -> all rows with the same picture, or else the same texts but for case and blanks, where there are two or more."""
+    """row -> all rows that belong together, where there are two or more: of one picture; of texts that are the same but for
+    case and blanks, or nearly the same; of one value of a group column."""
     pictures = next((c.values for c in table.columns.values() if isinstance(c.values, Pictures)), None)
     texts = [f.name for f in table.inputs if f.kind == "text"]
-    if pictures is None and not texts:
+    held = [c.values for c in table.columns.values() if c.field.kind == "group"]
+    if pictures is None and not texts and not held:
         return {}
-    keys = pictures.hashes() if pictures is not None else _alike([table[name].values for name in texts])
-    _, place, count = np.unique(keys, return_inverse=True, return_counts=True)
-    groups: dict[int, np.ndarray] = {}
-    for g in np.flatnonzero(count > 1):
-        same = np.flatnonzero(place == g)
-        if keys[same[0]]:
-            groups.update({int(row): same for row in same})
-    return groups
+    keys, pairs = [*held], None
+    if pictures is not None:
+        keys.append(pictures.hashes())
+    elif texts:
+        whole = _alike_texts([table[name].values for name in texts])
+        keys.append(whole)
+        pairs = _alike.nearly_same(whole.tolist())
+    tagged = ([f"{n} {k}" if k else "" for n, k in enumerate(row)] for row in zip(*keys, strict=True))
+    number = _alike.together(len(table), tagged, pairs)
+    order = np.argsort(number, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(number[order])) + 1)
+    return {int(row): same for same in parts if len(same) > 1 for row in same}
 
 
-def _alike(columns: list[np.ndarray]) -> np.ndarray:
+def _alike_texts(columns: list[np.ndarray]) -> np.ndarray:
     """object (rows,): what is equal for equal texts, whatever their case and blanks; "" where there is none."""
     return np.array([" ".join(" ".join(row).lower().split()) for row in zip(*columns, strict=True)] + [None], object)[
         :-1

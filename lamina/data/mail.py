@@ -1,6 +1,7 @@
 """mail: mbox files and folders of mails (eml, or files that begin as mails do), with or without class folders around them.
 
-Columns "subject", "from" and "body": the plain part of a mail, or the words of its HTML part. Formats: RFC 4155, 5322, 2045 to 2047.
+Columns "subject", "from" and "body": the plain part of a mail, or the words of its HTML part; "thread" (a group): mails that answer
+each other, by Message-ID, In-Reply-To and References, or have one subject. Formats: RFC 4155, 5322, 2045 to 2047.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from lamina.core.errors import DataError
-from lamina.data import _encoding, folder
+from lamina.data import _alike, _encoding, folder
 from lamina.data._table import Bad, Column, Field, Reading, Table
 
 BOXES, MAILS = (".mbox", ".mbx"), (".eml", ".email")
@@ -28,6 +29,9 @@ HEADER = re.compile(rb"\A(From \S+ .*\r?\n)?(>From .*\r?\n)?([!-9;-~]+:.*\r?\n([
 KNOWN = re.compile(rb"^(received|from|subject|return-path|message-id|delivered-to):", re.IGNORECASE | re.MULTILINE)
 LOOKED = 5  # files of a folder that are looked at
 COLUMNS = ("subject", "from", "body")
+ANSWER = re.compile(r"^\s*((re|fwd?|aw|wg|sv|antw)\s*(\[\d+\]|\(\d+\))?\s*:|\[[^\]]*\])\s*", re.IGNORECASE)
+NUMBERED = re.compile(r"<[^<>\s]+>")  # the number of a mail
+SAYING = 3  # words of a subject from which on it names a thread
 UNSEEN = ("script", "style", "head", "title")
 
 
@@ -85,6 +89,7 @@ def _is_mail(path: Path) -> bool:
 def _of_files(files: dict[str, Path], source: str, bad: list[Bad]) -> Table:
     rows: list[tuple[str, ...]] = []
     names: list[str] = []
+    keys: list[list[str]] = []
     encodings: Counter[str] = Counter()
     for name, path in files.items():
         try:
@@ -92,7 +97,9 @@ def _of_files(files: dict[str, Path], source: str, bad: list[Bad]) -> Table:
             if not mails:
                 bad.append(Bad(name, "holds no mail"))
             for number, raw in enumerate(mails):
-                rows.append(_row(raw, encodings))
+                message = email.message_from_bytes(raw)
+                rows.append((_header(message, "Subject"), _header(message, "From"), _body(message, encodings)))
+                keys.append(_keys(message, rows[-1][0]))
                 names.append(f"{name}#{number + 1}" if len(mails) > 1 else name)
         except (OSError, DataError) as error:
             what = error.strerror if isinstance(error, OSError) else str(error).removeprefix(f"{path} ").rstrip(".")
@@ -102,6 +109,8 @@ def _of_files(files: dict[str, Path], source: str, bad: list[Bad]) -> Table:
         raise DataError(f"{source} holds no mail that can be read{first}.")
     values = np.array(rows, object).reshape(-1, len(COLUMNS))
     columns = {name: Column(Field(name, "text"), values[:, i].copy()) for i, name in enumerate(COLUMNS)}
+    threads = np.array([f"thread {number}" for number in _alike.together(len(rows), keys)], object)
+    columns["thread"] = Column(Field("thread", "group"), threads)
     notes = (f"Mails in {_encoding.told(encodings)}.",) if encodings else ()
     return Table(
         columns, source, "mail", np.array(names, object), notes=notes, bad=tuple(bad), tried=len(rows) + len(bad)
@@ -128,9 +137,23 @@ def _messages(path: Path) -> Iterator[bytes]:
         box.close()
 
 
-def _row(raw: bytes, encodings: Counter[str]) -> tuple[str, str, str]:
-    message = email.message_from_bytes(raw)
-    return _header(message, "Subject"), _header(message, "From"), _body(message, encodings)
+def _keys(message: Message, subject: str) -> list[str]:
+    """What a mail shares with those of its thread: its number, the numbers that it answers, and its subject where that says enough."""
+    found = [
+        key
+        for name in ("Message-ID", "In-Reply-To", "References")
+        for key in NUMBERED.findall(str(message.get(name, "")))
+    ]
+    return [*found, thread_of(subject)]
+
+
+def thread_of(subject: str) -> str:
+    """The subject without Re:, Fwd: and [list], in small letters; "" for one of few words, which many threads have."""
+    before = None
+    while subject != before:
+        before, subject = subject, ANSWER.sub("", subject, count=1)
+    found = subject.lower().split()
+    return " ".join(found) if len(found) >= SAYING else ""
 
 
 def _header(message: Message, name: str) -> str:

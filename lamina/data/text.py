@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from lamina.core.errors import DataError
-from lamina.data import _running, _store, voc, yolo_labels
+from lamina.data import _running, _store, texts, voc, yolo_labels
 from lamina.data._running import Windows
 from lamina.data._table import Bad, Column, Field, Reading, Table
 from lamina.data._tokens import END, FIRST, Tokens
@@ -56,7 +56,7 @@ def claims(source: Any) -> bool:
     )  # texts in folders may be classes
     if not any(p.is_file() for p in itertools.chain((p for p in source.iterdir() if p.suffix in SUFFIXES), deep)):
         return False
-    return not (voc.claims(source) or yolo_labels.claims(source))
+    return not (texts.claims(source) or voc.claims(source) or yolo_labels.claims(source))
 
 
 def read(source: Any, reading: Reading) -> Table:

@@ -6,6 +6,7 @@ import numpy as np
 
 from lamina.data._pictures import Pictures
 from lamina.data._table import SPLITS, TEST, TRAIN, VALIDATION, Column, Table
+from lamina.judge import _texts
 
 TELLS = 0.98  # accuracy, or rank correlation, with which a single column gives the answer away
 BINS = 32
@@ -14,14 +15,14 @@ RARE = 20  # rows of a class below which its score says little
 
 def findings(table: Table) -> list[str]:
     """One sentence per finding about a table whose target is set and that is split."""
-    return [*_duplicates(table), *_telling(table), *_rare(table), *_gaps(table)]
+    return [*_duplicates(table), *_texts.about(table), *_telling(table), *_rare(table), *_gaps(table)]
 
 
 def _row_keys(table: Table) -> np.ndarray:
     """Per row a key that is equal when all inputs are equal."""
     parts = []
     for name, column in table.columns.items():
-        if name == table.target or column.field.kind in ("identifier", "text", "running"):
+        if name == table.target or column.field.kind in ("identifier", "text", "running", "sentence", "group"):
             continue
         values = column.values.hashes() if isinstance(column.values, Pictures) else column.values
         parts.append(
@@ -58,7 +59,7 @@ def _telling(table: Table) -> list[str]:
     found = []
     for field in table.inputs:
         column = table[field.name]
-        if field.kind == "image" or len(table) < 50:
+        if field.kind not in ("label", "number", "date") or len(table) < 50:
             continue
         told = _told(column, target)
         if told >= TELLS:
