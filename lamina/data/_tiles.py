@@ -69,20 +69,19 @@ class Tiles(Pictures):
         self.photos.check()
 
 
-def tiled(table: Table, name: str, side: int, shorter: int | None, most: int) -> Table:
+def tiled(table: Table, name: str, side: int, shorter: int, most: int) -> Table:
     """The table with rows of at most `most` tiles a photograph of the picture column `name`, and no other column.
 
-    shorter: pixels that the shorter side of each photograph is made first (None: half of what it has, at least a tile).
+    shorter: pixels that the shorter side of each photograph is made first where it has more, at least a tile.
     Raises DataError when no photograph is large enough for a tile.
     """
     photos = table[name].values
     sizes, rows, boxes, small = photos.sizes(), [], [], []
     for i, (height, width) in enumerate(sizes.tolist()):
-        wanted = shorter or max(side, min(height, width) // 2)
         if min(height, width) < side:
             small.append(str(table.names[i]))
             continue
-        scale = min(1.0, max(wanted, side) / min(height, width))
+        scale = min(1.0, max(shorter, side) / min(height, width))
         high, wide = max(side, round(scale * height)), max(side, round(scale * width))
         found = _grid(high, wide, side, most)
         rows += [i] * len(found)

@@ -30,6 +30,8 @@ class Way:
     measures: tuple[str, ...] = ("psnr", "ssim")
     output_name = "picture"
     made = True
+    net, shorter = "unet", 288
+    """net that is taken when none is named; pixels that the shorter side of photographs is made before they are cut"""
     hints: dict[str, Any] = {}  # noqa: RUF012  # settings of the net
 
     def __init__(self, options: dict[str, Any], channels: int) -> None:
@@ -85,7 +87,11 @@ class Larger(Way):
     Dong 2014 (https://arxiv.org/abs/1501.00092), as a residual (Kim 2015, https://arxiv.org/abs/1511.04587).
     """
 
-    hints = {"stem": "half", "width": 32, "depth": 1, "norm": "none"}  # noqa: RUF012
+    net = "edsr"
+
+    def __init__(self, options: dict[str, Any], channels: int) -> None:
+        super().__init__(options, channels)
+        self.hints = {"fold": options["times"], "stem": "half", "norm": "none"}
 
     def prepare(self, batch: Batch) -> Batch:
         times = self.options["times"]
@@ -137,6 +143,7 @@ class Colour(Way):
 
     better = "balanced_auc"
     measures = ("psnr",)
+    shorter = 144
     hints = {"reduce": 4, "width": 24, "depth": 4}  # noqa: RUF012
 
     def __init__(self, options: dict[str, Any], channels: int) -> None:

@@ -63,6 +63,11 @@ class Task:
         return table
 
     @classmethod
+    def usual(cls, settings: dict[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
+        """`net` and `recipe` as these settings of the task's Config want them."""
+        return cls.net, cls.recipe
+
+    @classmethod
     def settled(cls, table: Table, settings: dict[str, Any]) -> dict[str, Any]:
         """Options: the settings of the task's Config, and what is found in the table."""
         return {**settings, **cls.choose(table)}

@@ -56,7 +56,7 @@ class Config:
     side: int = 0
     """pixels of the tiles that photographs are cut into; 0: 96 for colour, else 64"""
     shorter: int = 0
-    """pixels that the shorter side of photographs is made before; 0: 144 for colour, else half of what it is"""
+    """pixels that the shorter side of photographs is made before, so that they hold detail to the last one; 0: 144 for colour, else 288"""
     tiles: int = 60
     """most tiles of a photograph"""
 
@@ -109,9 +109,13 @@ class Paint(Dense):
         both = table.with_(columns={name: table[name], "picture": _itself(table[name])}, target="picture")
         both = _target.divided(both, seed)
         side = settings["side"] or (96 if way == "colour" else 64)
-        shorter = settings["shorter"] or (144 if way == "colour" else None)
+        shorter = settings["shorter"] or WAYS[way].shorter
         cut = _tiles.tiled(both, name, side, shorter, settings["tiles"])
         return cut.with_column(_itself(cut[name])).with_(target="picture")
+
+    @classmethod
+    def usual(cls, settings: dict[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
+        return {"image": WAYS[settings["way"]].net}, cls.recipe
 
     @classmethod
     def settled(cls, table: Table, settings: dict[str, Any]) -> dict[str, Any]:

@@ -94,11 +94,12 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
     why += [reason] if reason else []
     table = table.with_column(kind.completed(table))
     target, given = table[target.name].field, _input_kind(tuple(table.inputs))
-    if given not in kind.net:
+    nets, habits = kind.usual(wanted)
+    if given not in nets:
         raise SettingError(
-            f"task {task} takes {' or '.join(kind.net)}, and {table.source} holds {given}; --ignore what is beside."
+            f"task {task} takes {' or '.join(nets)}, and {table.source} holds {given}; --ignore what is beside."
         )
-    name, size, built_on = _net_for(kind.net[given], wishes.net or (given_weights and given_weights.net))
+    name, size, built_on = _net_for(nets[given], wishes.net or (given_weights and given_weights.net))
     _check_answers(task, kind, name)
     table, reasons = reading.with_tokens(table, catalog.find("nets", name), name, wishes.recipe)
     inputs, why = tuple(table.inputs), why + reasons
@@ -106,7 +107,7 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
     options = kind.settled(table, wanted)
     why += _option_reasons(task, options, target)
     passes = _passes(table, wishes.recipe, device.choose(wishes.device))
-    recipe, reasons = _recipe(table, wishes.recipe, given, passes, kind, name)
+    recipe, reasons = _recipe(table, wishes.recipe, given, passes, habits, name, kind.whole)
     if task == "classify":
         options["smoothing"] = recipe.smoothing
         options["mirror"] = recipe.augment.split("+")[0] == "flip" and passes > 1  # which doubles the time of scoring
@@ -118,7 +119,7 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
     own = given_weights.settings if given_weights and given_size else _default_size(name, size, table, passes)
     settings = {**_sizes(name, inputs, made.outputs), **own}
     known = {s.name for s in config.settings(catalog.find("nets", name).Config)}
-    hints = {k: v for k, v in made.hints.items() if k in known}
+    hints = {k: v for k, v in made.hints.items() if k in known and not (size and k in own)}
     settings |= {**_suited(name, inputs, {**settings, **hints, **wished}), **hints, **wished}
     if given_weights:
         with torch.device("meta"):
@@ -313,9 +314,9 @@ def _option_reasons(task: str, options: dict[str, Any], target: Field) -> list[s
 
 
 def _recipe(
-    table: Table, wish: Recipe, given: str, passes: float, task: type[Task], net: str
+    table: Table, wish: Recipe, given: str, passes: float, habits: dict[str, Any], net: str, whole: bool
 ) -> tuple[Recipe, list[str]]:
-    """Fill in what the wish leaves open; the task and the net's file may say what suits them."""
+    """Fill in what the wish leaves open; the task (its habits) and the net's file may say what suits them."""
     rows, why = len(table.rows(TRAIN)), []
     pictures = given in ("image", "both")
     filled: dict[str, Any] = {}
@@ -331,10 +332,10 @@ def _recipe(
                   "average": 0.02, "clip": 1.0, "patience": 12, "epochs": 100.0}  # fmt: skip
     if given.startswith("text"):
         filled |= reading.recipe(catalog.find("nets", net), rows)
-    filled |= task.recipe
+    filled |= habits
     if wish.freeze == "features" or wish.weights:
         filled |= freeze.ANSWER if wish.freeze == "features" else freeze.FINE
-    filled["batch"] = min(task.recipe.get("batch", filled.get("batch", batch)), rows)
+    filled["batch"] = min(habits.get("batch", filled.get("batch", batch)), rows)
     filled["minutes"] = None if wish.epochs or wish.steps else wish.minutes or DEFAULT_MINUTES
     if wish.minutes and not wish.epochs and not given.startswith("text"):
         filled["epochs"] = 10 * filled["epochs"]  # minutes were asked for: longer than the usual pays with pictures
@@ -345,12 +346,12 @@ def _recipe(
         augment, reason = mirror.augmentation(table) if pictures else ("none", "")
         if wish.freeze == "features" and pictures:
             augment, reason = "none", "Augmentation: none, so that the features are computed once."
-        if "augment" in task.recipe:
-            augment, reason = task.recipe["augment"], f"Augmentation: {task.recipe['augment']}." if pictures else ""
+        if "augment" in habits:
+            augment, reason = habits["augment"], f"Augmentation: {habits['augment']}." if pictures else ""
         why += [reason] if reason else []
     if {"mixup", "cutmix"} & set(augment.split("+")) and given != "image":
         raise SettingError("mixup and cutmix blend pictures; these rows hold other inputs too, or no picture.")
-    if {"mixup", "cutmix"} & set(augment.split("+")) and task.whole:
+    if {"mixup", "cutmix"} & set(augment.split("+")) and whole:
         raise SettingError(
             "mixup and cutmix blend whole targets; what lies in places of the picture cannot be blended so."
         )
