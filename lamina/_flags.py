@@ -93,7 +93,11 @@ def _looking_flags(commands: argparse._SubParsersAction) -> None:
     """Of the commands that look into a net."""
     sub = commands.add_parser("explain", help="why a net answers as it does for an input", allow_abbrev=False)
     sub.add_argument("run", metavar="RUN")
-    sub.add_argument("input", metavar="INPUT", help="a picture file, a row as JSON, or the position of a test row")
+    sub.add_argument(
+        "input",
+        metavar="INPUT",
+        help="a picture file, a text or its file, a row as JSON, or the position of a test row",
+    )
     sub.add_argument("--method", metavar="NAME", help="one of `lamina list explanations`, or all; else one that fits")
     sub.add_argument("--class", dest="label", metavar="X", help="the class to explain; else the most probable one")
     sub.add_argument("--out", metavar="DIR", help="folder of the pictures and arrays; else one inside the run")

@@ -29,7 +29,13 @@ if TYPE_CHECKING:
     from lamina.api import Trained
 
 ALL = "all"
-FIRST = ("gradcam", "columns", "integrated_gradients", "saliency")  # the first that fits is taken when none is named
+FIRST = (
+    "gradcam",
+    "columns",
+    "integrated_gradients",
+    "occlusion",
+    "saliency",
+)  # the first that fits is taken when none is named
 EXPLAINED = ("label", "labels", "number")  # kinds of answer
 ALONE = ("dream",)  # takes long and is asked for by name
 Left = list[tuple[str, str]]
@@ -45,7 +51,7 @@ def explain(
 ) -> tuple[str, list[Explanation], Left]:
     """The input's name, its explanations, and (method, why) of those that do not fit it when all were asked for.
 
-    source: a picture file, a row (a dict, or its JSON), or the position of a row among the test rows. label: the class to explain
+    source: a picture file, a text, a row (a dict, or its JSON), or the position of a row among the test rows. label: the class to explain
     instead of the most probable one. data: the data the run learned from, when it came from memory or has moved. settings:
     fields of the method's Config. Raises LaminaError.
     """
@@ -173,7 +179,8 @@ def _row(text: str) -> dict[str, Any]:
 
 
 def save(explanations: Sequence[Explanation], folder: Path) -> list[Path]:
-    """Write METHOD.png, and METHOD.NAME.npy for each array, into a folder; returns the paths of the pictures.
+    """Write METHOD.png, METHOD.NAME.npy for each array, and of a text METHOD.html and METHOD.words.json, into a folder; returns the
+    paths of the pictures.
 
     Raises DataError when the folder cannot be written.
     """
@@ -183,6 +190,9 @@ def save(explanations: Sequence[Explanation], folder: Path) -> list[Path]:
         for found in explanations:
             path = folder / f"{found.method}.png"
             found.picture.save(path)
+            if found.page:
+                path.with_suffix(".html").write_text(found.page, encoding="utf-8")
+                path.with_suffix(".words.json").write_text(json.dumps(found.names), encoding="utf-8")
             for name, values in found.arrays.items():
                 np.save(folder / f"{found.method}.{_safe(name)}.npy", values, allow_pickle=False)
             pictures.append(path)

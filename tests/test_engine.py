@@ -119,7 +119,9 @@ def test_killed_and_resumed_ends_in_the_same_bits(tmp_path):
     """SIGKILL at a random moment, a real process; bench/figures.py kill does it fifty times."""
 
     def run(code, name, *words):
-        done = subprocess.run([sys.executable, "-c", code, str(tmp_path / name), *words], check=False, capture_output=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / name), *words], check=False, capture_output=True
+        )
         return done.returncode
 
     assert run(KILLED, "whole") == 0

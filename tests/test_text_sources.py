@@ -15,7 +15,29 @@ from lamina.data import _alike, mail
 from lamina.judge import _texts
 from lamina.train.plan import Wishes
 
-WORDS = ["the", "a", "hotel", "room", "was", "very", "and", "we", "slept", "there", "near", "old", "sea", "with", "some", "friends", "of", "ours", "last", "may", "again"]
+WORDS = [
+    "the",
+    "a",
+    "hotel",
+    "room",
+    "was",
+    "very",
+    "and",
+    "we",
+    "slept",
+    "there",
+    "near",
+    "old",
+    "sea",
+    "with",
+    "some",
+    "friends",
+    "of",
+    "ours",
+    "last",
+    "may",
+    "again",
+]
 
 
 def story(random, count=40):

@@ -29,12 +29,13 @@ class Part:
 def columns(batch: Batch, question: Question) -> list[Part]:
     """The columns of a batch in their order. Raises SettingError when there are none."""
     numbers, categories = (batch[k].shape[1] if k in batch else 0 for k in ("numbers", "categories"))
-    fields = [f for f in question.inputs if f.kind != "image"]
+    fields = [f for f in question.inputs if f.kind in ("number", "date", "label")]
     if not question.inputs:
         fields = [Field(f"number {i}", "number") for i in range(numbers)]
         fields += [Field(f"category {i}", "label") for i in range(categories)]
     if not fields:
-        raise SettingError("this needs table columns, and the net reads a picture alone; try gradcam.")
+        other = ("texts", "occlusion") if "tokens" in batch else ("a picture", "gradcam")
+        raise SettingError(f"this needs table columns, and the net reads {other[0]} alone; try {other[1]}.")
     found, first, code = [], 0, 0
     for field in fields:
         width = {"number": 1, "date": DATE_NUMBERS}.get(field.kind, 0)

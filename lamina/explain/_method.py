@@ -55,6 +55,10 @@ class Explanation:
     picture: Image.Image
     summary: str
     """the finding in one sentence"""
+    page: str = ""
+    """of a text: the picture as HTML, in any script; "" where there is none"""
+    names: tuple[str, ...] = ()
+    """of a text: the words that entries of the arrays are of"""
 
 
 @dataclass(frozen=True)
@@ -157,7 +161,8 @@ def rows_at_a_time(images: Tensor) -> int:
 def needs_image(method: str, batch: Batch) -> Tensor:
     """The picture (1, channels, height, width). Raises SettingError when there is none."""
     if "image" not in batch:
-        raise SettingError(f"{method} needs a picture, and this net reads columns; try columns.")
+        other = ("texts", "occlusion") if "tokens" in batch else ("columns", "columns")
+        raise SettingError(f"{method} needs a picture, and this net reads {other[0]}; try {other[1]}.")
     return batch["image"]
 
 

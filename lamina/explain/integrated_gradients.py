@@ -3,7 +3,7 @@
 The gradient is summed along the straight line from a baseline, an input that says nothing, to the input, and multiplied by the
 difference (eq. 1, by the midpoint rule). The shares add up to the difference between the two scores (completeness,
 proposition 1): steps are doubled until they do within TOLERANCE. Of a table, the line runs through the encoded row, so that
-categories and missing values have shares too.
+categories and missing values have shares too. Of a text, it runs from the vector of unknown to the vector of each word.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from lamina.core.check import within
 from lamina.core.errors import SettingError, unknown
-from lamina.explain import _columns, _draw
+from lamina.data._tokens import FIRST, UNKNOWN
+from lamina.explain import _columns, _draw, _words
 from lamina.explain._method import (
     About,
     Explanation,
@@ -58,7 +59,7 @@ class Config:
 def explain(task: Task, net: nn.Module, batch: Batch, question: Question, config: Config) -> Explanation:
     """Of a picture: heat (height, width), shares of the score, and values (channels, height, width), the same by channel.
 
-    Of a table: shares (columns,). Both: gap (1,), what is missing in the sum of the shares, as a part of it. Raises SettingError
+    Of a table: shares (columns,); of a text: shares (words,). All: gap (1,), what is missing in the sum of the shares, as a part of it. Raises SettingError
     for a net that reads neither, NameUnknown for a baseline.
     """
     within("steps", config.steps, 1, config.most)
@@ -68,6 +69,8 @@ def explain(task: Task, net: nn.Module, batch: Batch, question: Question, config
         what = about(task, inner, batch, question)
         if "image" in batch:
             return _of_picture(task, inner, batch, question, config, what)
+        if "tokens" in batch:
+            return _of_text(task, inner, batch, question, config, what)
         return _of_row(task, inner, batch, question, config, what)
 
 
@@ -106,7 +109,7 @@ def _of_picture(
 def _of_row(task: Task, net: nn.Module, batch: Batch, question: Question, config: Config, what: About) -> Explanation:
     encoder = next((m for m in net.modules() if isinstance(m, RowEncoder)), None)
     if encoder is None:
-        raise SettingError("integrated_gradients needs a picture or table columns, and this net reads neither.")
+        raise SettingError("integrated_gradients needs a picture, a text or table columns, and this net reads none.")
     if config.baseline:
         raise SettingError(f"baseline (={config.baseline}) is for pictures; the one of a table row is its medians.")
     with torch.no_grad(), recording(net, lambda m: m is encoder) as seen:
@@ -135,6 +138,57 @@ def _of_row(task: Task, net: nn.Module, batch: Batch, question: Question, config
     return Explanation(
         "integrated_gradients", str(what), arrays, _draw.bars([bars], f"Integrated gradients: {what}", said), summary
     )
+
+
+def _of_text(task: Task, net: nn.Module, batch: Batch, question: Question, config: Config, what: About) -> Explanation:
+    words, tokens = _words.words_of("integrated_gradients", batch, question), batch["tokens"]
+    if config.baseline:
+        raise SettingError(
+            f"baseline (={config.baseline}) is for pictures; the one of a text is words that are unknown."
+        )
+    with torch.no_grad(), recording(net, lambda m: isinstance(m, nn.Embedding)) as seen:
+        scores(task, net, batch)
+    layer = next((s for s in seen if s.taken is not None and s.taken.shape == s.given.shape[:-1]), None)
+    first = None if layer is None else _first(layer.taken, tokens)
+    if layer is None or first is None or not isinstance(layer.module, nn.Embedding):
+        raise SettingError("integrated_gradients needs a vector per word, and this net has none; try occlusion.")
+    point, module = layer.given, layer.module
+    nothing = module.weight.detach()[UNKNOWN].expand_as(point)
+    start = torch.where((layer.taken >= FIRST)[..., None], nothing, point)
+
+    def gradient(points: Tensor) -> tuple[Tensor, Tensor]:
+        found, values = [], []
+        for part in points.split(_words.rows_at_a_time(tokens)):
+            x = part.clone().requires_grad_()
+            with (
+                giving(module, x),
+                torch.backends.cudnn.flags(enabled=False),
+            ):  # which has no gradients of recurrent layers here
+                score = scores(task, net, repeated(batch, len(x)))[:, what.output]
+            found.append(torch.autograd.grad(score.sum(), x)[0])
+            values.append(score.detach())
+        return torch.cat(found), torch.cat(values)
+
+    values, gap = integrate(gradient, point, start, config)
+    shares = words.summed(array(values[0].sum(-1))[first:])
+    title, said = (
+        f"Integrated gradients: {what}",
+        f"share of each word in the score of {what.name}, from a text of unknown words",
+    )
+    arrays = {"shares": shares, "gap": array(torch.tensor([gap]))}
+    summary = f"{_words.strongest(words, shares)} The shares add up within {100 * gap:.2g} %."
+    picture = _words.picture(words, shares, title, said, "share of the score")
+    page = _words.page(words, shares, title, said)
+    return Explanation("integrated_gradients", str(what), arrays, picture, summary, page, words.names)
+
+
+def _first(taken: Tensor | None, tokens: Tensor) -> int | None:
+    """The place in what a layer took (1, places) at which the tokens (1, T) begin: nets put padding around them."""
+    if taken is None or taken.dim() != 2 or taken.shape[1] < tokens.shape[1]:
+        return None
+    runs = taken.unfold(1, tokens.shape[1], 1)[0]
+    found = (runs == tokens).all(1).nonzero()
+    return int(found[0]) if len(found) else None
 
 
 def integrate(gradient: Gradient, point: Tensor, start: Tensor, config: Config) -> tuple[Tensor, float]:

@@ -1,0 +1,103 @@
+"""attention: which words a transformer looks at, layer by layer, and what comes through all layers (rollout).
+
+Rollout: the mean share of the heads and the way round them, half each, multiplied over the layers. Abnar 2020,
+https://arxiv.org/abs/2005.00928, section 3. Shares are what a layer looks at, which is not all that an answer depends on (Jain 2019,
+https://arxiv.org/abs/1902.10186): compare integrated_gradients and occlusion.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor, nn
+
+from lamina.core.errors import SettingError
+from lamina.explain import _draw, _words
+from lamina.explain._method import Explanation, Question, about, array, scores
+from lamina.explain._taps import Seen, recording, untouched
+from lamina.nets._attention import Attention
+from lamina.tasks._task import Batch, Task
+
+CELL, MOST, LABEL = 20, 32, 90  # pixels of a pair; words of a square; pixels of a name
+
+
+@dataclass(frozen=True)
+class Config:
+    """Which layer is drawn."""
+
+    layer: int = 0
+    """number of the layer whose square is drawn, from 1; 0: the last"""
+
+
+def explain(task: Task, net: nn.Module, batch: Batch, question: Question, config: Config) -> Explanation:
+    """rollout (words,): share of each word in what the answer is made of, sum at most 1; shares (layers, heads, tokens, tokens).
+
+    Raises SettingError for a net without such attention, without a text, and for a layer that is not there.
+    """
+    words = _words.words_of("attention", batch, question)
+    with untouched(net) as inner, torch.no_grad():
+        what = about(task, inner, batch, question)
+        with recording(inner, lambda m: isinstance(m, Attention)) as seen:
+            scores(task, inner, batch)
+        if not seen:
+            raise SettingError("attention needs a transformer that reads texts (--net transformer); try occlusion.")
+        shares = torch.stack([_shares(one) for one in seen])  # (layers, heads, T, T)
+        if not 0 <= config.layer <= len(shares):
+            raise SettingError(f"layer (={config.layer}) must be between 1 and {len(shares)}; 0 is the last.")
+        whole = torch.eye(shares.shape[3], device=shares.device)
+        for share in shares.mean(1):
+            whole = (share + torch.eye(len(share), device=share.device)) / 2 @ whole
+    received = whole[0] if getattr(inner, "pool", "mean") == "first" else whole.mean(0)
+    rollout = words.summed(array(received))
+    layer = config.layer or len(shares)
+    title = f"Attention: {what}"
+    said = f"share of each word in what all {len(shares)} layers hand to the answer, mean of {shares.shape[1]} heads"
+    paragraph = _words.picture(words, rollout, title, said, "share (rollout)")
+    square = _square(words, array(shares[layer - 1].mean(0)), f"layer {layer}: each word (row) looks at each (column)")
+    canvas = Image.new("RGB", (max(paragraph.width, square.width), paragraph.height + square.height), _draw.PAPER)
+    canvas.paste(paragraph, (0, 0))
+    canvas.paste(square, (0, paragraph.height))
+    order = np.argsort(-rollout, kind="stable")[:3]
+    summary = f"Looked at most: {', '.join(words.names[i] for i in order)}."
+    arrays = {"rollout": rollout, "shares": array(shares)}
+    page = _words.page(words, rollout, title, said)
+    return Explanation("attention", str(what), arrays, canvas, summary, page, words.names)
+
+
+def _shares(seen: Seen) -> Tensor:
+    """(heads, T, T) of a layer, computed anew from what it took; rows sum to 1. The row has no padding."""
+    module, taken = seen.module, seen.taken
+    assert isinstance(module, Attention) and taken is not None
+    query, key, _ = module._parts(taken, None, None)
+    return (query @ key.transpose(2, 3) * query.shape[3] ** -0.5).softmax(-1)[0]
+
+
+def _square(words: _words.Words, shares: np.ndarray, said: str) -> Image.Image:
+    """The first MOST words by each other, darker where more is looked at."""
+    count = min(MOST, len(words.names))
+    table = np.array(
+        [[shares[list(a)].mean(0)[list(b)].sum() for b in words.places[:count]] for a in words.places[:count]]
+    )
+    colours = _draw.over_white(-table / (table.max() or 1.0))
+    side, top = count * CELL, LABEL + LINE_ABOVE
+    canvas = Image.new("RGB", (max(side + LABEL + 3 * _draw.GAP, 420), side + top + _draw.GAP), _draw.PAPER)
+    draw = ImageDraw.Draw(canvas)
+    more = f"; the first {count} of {len(words.names)} words" if count < len(words.names) else ""
+    draw.text((_draw.GAP, 4), said + more, _draw.DIM, _draw.font(_draw.SMALL))
+    for i in range(count):
+        name = _draw.shortened(words.names[i], LABEL - 6, _draw.SMALL)
+        y, x = top + i * CELL, _draw.GAP + LABEL + i * CELL
+        draw.text((_draw.GAP + LABEL - 6, y + CELL / 2), name, _draw.INK, _draw.font(_draw.SMALL), "rm")
+        label = Image.new("RGB", (LABEL, CELL), _draw.PAPER)
+        ImageDraw.Draw(label).text((2, CELL / 2), name, _draw.INK, _draw.font(_draw.SMALL), "lm")
+        canvas.paste(label.rotate(90, expand=True), (x, top - LABEL))
+        for j in range(count):
+            left = _draw.GAP + LABEL + j * CELL
+            draw.rectangle((left, y, left + CELL - 1, y + CELL - 1), tuple(int(c) for c in colours[i, j]))
+    return canvas
+
+
+LINE_ABOVE = 24  # pixels of the line above a square
