@@ -89,7 +89,7 @@ def strongest(words: Words, values: np.ndarray) -> str:
 
 def picture(words: Words, values: np.ndarray, title: str, said: str, unit: str) -> Image.Image:
     """The text with every word coloured, red for and blue against, and bars of the strongest words."""
-    paragraph = _paragraph(words, values)
+    paragraph = _paragraph(words, np.maximum(values - values.min(), 0) if values.min() > 0 else values)
     order = np.argsort(-values, kind="stable")
     shown = [int(i) for i in [*order[:BARS], *order[::-1][:BARS][::-1]]]
     shown = [i for n, i in enumerate(shown) if i not in shown[:n] and values[i]]

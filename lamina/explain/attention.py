@@ -76,12 +76,12 @@ def _shares(seen: Seen) -> Tensor:
 
 
 def _square(words: _words.Words, shares: np.ndarray, said: str) -> Image.Image:
-    """The first MOST words by each other, darker where more is looked at."""
+    """The first MOST words by each other, from white where least to blue where most is looked at."""
     count = min(MOST, len(words.names))
     table = np.array(
         [[shares[list(a)].mean(0)[list(b)].sum() for b in words.places[:count]] for a in words.places[:count]]
     )
-    colours = _draw.over_white(-table / (table.max() or 1.0))
+    colours = _draw.over_white(-(table - table.min()) / (np.ptp(table) or 1.0))
     side, top = count * CELL, LABEL + LINE_ABOVE
     canvas = Image.new("RGB", (max(side + LABEL + 3 * _draw.GAP, 420), side + top + _draw.GAP), _draw.PAPER)
     draw = ImageDraw.Draw(canvas)

@@ -149,12 +149,13 @@ def _of_text(task: Task, net: nn.Module, batch: Batch, question: Question, confi
     with torch.no_grad(), recording(net, lambda m: isinstance(m, nn.Embedding)) as seen:
         scores(task, net, batch)
     layer = next((s for s in seen if s.taken is not None and s.taken.shape == s.given.shape[:-1]), None)
-    first = None if layer is None else _first(layer.taken, tokens)
-    if layer is None or first is None or not isinstance(layer.module, nn.Embedding):
+    taken = None if layer is None else layer.taken
+    first = None if taken is None else _first(taken, tokens)
+    if layer is None or taken is None or first is None or not isinstance(layer.module, nn.Embedding):
         raise SettingError("integrated_gradients needs a vector per word, and this net has none; try occlusion.")
     point, module = layer.given, layer.module
     nothing = module.weight.detach()[UNKNOWN].expand_as(point)
-    start = torch.where((layer.taken >= FIRST)[..., None], nothing, point)
+    start = torch.where((taken >= FIRST)[..., None], nothing, point)
 
     def gradient(points: Tensor) -> tuple[Tensor, Tensor]:
         found, values = [], []
@@ -182,9 +183,9 @@ def _of_text(task: Task, net: nn.Module, batch: Batch, question: Question, confi
     return Explanation("integrated_gradients", str(what), arrays, picture, summary, page, words.names)
 
 
-def _first(taken: Tensor | None, tokens: Tensor) -> int | None:
+def _first(taken: Tensor, tokens: Tensor) -> int | None:
     """The place in what a layer took (1, places) at which the tokens (1, T) begin: nets put padding around them."""
-    if taken is None or taken.dim() != 2 or taken.shape[1] < tokens.shape[1]:
+    if taken.dim() != 2 or taken.shape[1] < tokens.shape[1]:
         return None
     runs = taken.unfold(1, tokens.shape[1], 1)[0]
     found = (runs == tokens).all(1).nonzero()
