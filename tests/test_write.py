@@ -173,7 +173,7 @@ def test_striped_attention_is_attention(style):
 
 
 def _plain_attention(self, x, turns=None, cache=None):
-    from lamina.nets._causal import turned
+    from lamina.nets._attention import turned
 
     b, t, c = x.shape
     q, k, v = self.ask(x).view(b, t, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)

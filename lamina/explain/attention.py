@@ -18,7 +18,7 @@ from lamina.core.errors import SettingError
 from lamina.explain import _draw, _words
 from lamina.explain._method import Explanation, Question, about, array, scores
 from lamina.explain._taps import Seen, recording, untouched
-from lamina.nets._attention import Attention
+from lamina.nets._attention import SelfAttention
 from lamina.tasks._task import Batch, Task
 
 CELL, MOST, LABEL = 20, 32, 90  # pixels of a pair; words of a square; pixels of a name
@@ -40,7 +40,7 @@ def explain(task: Task, net: nn.Module, batch: Batch, question: Question, config
     words = _words.words_of("attention", batch, question)
     with untouched(net) as inner, torch.no_grad():
         what = about(task, inner, batch, question)
-        with recording(inner, lambda m: isinstance(m, Attention)) as seen:
+        with recording(inner, lambda m: isinstance(m, SelfAttention)) as seen:
             scores(task, inner, batch)
         if not seen:
             raise SettingError("attention needs a transformer that reads texts (--net transformer); try occlusion.")
@@ -70,8 +70,8 @@ def explain(task: Task, net: nn.Module, batch: Batch, question: Question, config
 def _shares(seen: Seen) -> Tensor:
     """(heads, T, T) of a layer, computed anew from what it took; rows sum to 1. The row has no padding."""
     module, taken = seen.module, seen.taken
-    assert isinstance(module, Attention) and taken is not None
-    query, key, _ = module._parts(taken, None, None)
+    assert isinstance(module, SelfAttention) and taken is not None
+    query, key, _ = module.parts(taken)
     return (query @ key.transpose(2, 3) * query.shape[3] ** -0.5).softmax(-1)[0]
 
 

@@ -1,8 +1,7 @@
 """Recurrent language model: says the next token from a state that carries the text before. Graves 2013, https://arxiv.org/abs/1308.0850
 
-The state is its cache: writing takes the same time per token however long the text is, and has no window. Cells: lstm
-(Hochreiter 1997, https://doi.org/10.1162/neco.1997.9.8.1735), gru (Cho 2014, https://arxiv.org/abs/1406.1078), plain (Elman
-1990). Letters: B batch, T tokens, C width, V vocabulary.
+The state is its cache: writing takes the same time per token however long the text is, and has no window.
+Letters: B batch, T tokens, C width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from torch import Tensor, nn
 
 from lamina.core.check import within
 from lamina.core.errors import unknown
+from lamina.nets._recurrent import CELLS, initialise
 
 TAKES = ("tokens",)
 SIZES: dict[str, dict] = {"2x256": {"depth": 2, "width": 256}, "2x512": {"depth": 2, "width": 512}}
-CELLS: dict[str, Any] = {"lstm": nn.LSTM, "gru": nn.GRU, "plain": nn.RNN}
 
 
 @dataclass(frozen=True)
@@ -54,22 +53,8 @@ class Net(nn.Module):
         self.layers = CELLS[config.cell](config.width, config.width, config.depth, batch_first=True, dropout=between)
         self.dropout = nn.Dropout(config.dropout)
         self.answer = nn.Linear(config.width, config.vocabulary)
-        self._initialise(config)
-
-    def _initialise(self, config: Config) -> None:
-        """Orthogonal between states; forget gates begin open (Jozefowicz 2015, section 2.2)."""
         nn.init.normal_(self.embed.weight, 0.0, config.width**-0.5)
-        with torch.no_grad():
-            for name, weight in self.layers.named_parameters():
-                if name.startswith("weight_hh"):
-                    for part in weight.chunk(weight.shape[0] // config.width):
-                        nn.init.orthogonal_(part)
-                elif name.startswith("bias_hh"):
-                    weight.zero_()
-                elif name.startswith("bias_ih"):
-                    weight.zero_()
-                    if config.cell == "lstm":
-                        weight[config.width : 2 * config.width] = 1.0
+        initialise(self.layers, "bias_ih", quiet=True)
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.answer(self.dropout(self.layers(self.embed(tokens))[0]))

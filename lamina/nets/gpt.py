@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from lamina.core.check import divides, within
 from lamina.core.errors import SettingError, unknown
-from lamina.nets._causal import Cache, SelfAttention, turning
+from lamina.nets._attention import Cache, SelfAttention, turning
 
 TAKES = ("tokens",)
 SIZES: dict[str, dict] = {

@@ -1,13 +1,11 @@
-"""Recurrent nets for texts: plain (Elman 1990), LSTM (Hochreiter 1997), GRU (Cho 2014, https://arxiv.org/abs/1406.1078).
+"""Recurrent nets for texts: plain, LSTM (Hochreiter 1997), GRU (Cho 2014, https://arxiv.org/abs/1406.1078); one or both directions.
 
-LSTM: https://doi.org/10.1162/neco.1997.9.8.1735 with forget gates (Gers 2000). Torch's fused kernels run them. A text that is
-shorter than its batch ends where it ends: forwards, padding comes after the last token; backwards, each text is turned round
-by itself. Letters: B batch, T tokens, D width.
+A text that is shorter than its batch ends where it ends: forwards, padding comes after the last token; backwards, each text is
+turned round by itself. Letters: B batch, T tokens, D width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +13,7 @@ from torch import Tensor, nn
 
 from lamina.core.check import within
 from lamina.core.errors import unknown
+from lamina.nets._recurrent import CELLS, initialise
 from lamina.nets._text import TokenVectors
 
 TAKES = ("tokens",)
@@ -24,7 +23,6 @@ SIZES: dict[str, dict] = {
     "small": {"embedded": 64, "width": 64},
     "medium": {"embedded": 128, "width": 256, "depth": 2},
 }
-CELLS: dict[str, Callable[..., nn.RNNBase]] = {"plain": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 POOLS = ("max", "mean", "last")
 
 
@@ -59,15 +57,9 @@ class Layer(nn.Module):
 
     def __init__(self, cell: str, inputs: int, width: int, both: bool) -> None:
         super().__init__()
-        self.forwards = CELLS[cell](inputs, width, batch_first=True)
-        self.backwards = CELLS[cell](inputs, width, batch_first=True) if both else None
-        for module in (self.forwards, self.backwards):
-            for name, weight in module.named_parameters() if module is not None else ():
-                if name.startswith("weight_hh"):
-                    for part in weight.data.split(width):
-                        nn.init.orthogonal_(part)
-                elif cell == "lstm" and name.startswith("bias_hh"):
-                    weight.data[width : 2 * width] = 1.0  # gates that forget are open at first (Jozefowicz 2015)
+        made = [CELLS[cell](inputs, width, batch_first=True) for _ in range(1 + both)]
+        self.forwards, *back = (initialise(layers, "bias_hh") for layers in made)
+        self.backwards = back[0] if both else None
 
     def forward(self, x: Tensor, back: Tensor) -> Tensor:
         found = self.forwards(x)[0]

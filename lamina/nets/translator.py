@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from lamina.core.check import divides, within
 from lamina.core.errors import SettingError
-from lamina.nets._causal import Cache, SelfAttention
+from lamina.nets._attention import Cache, SelfAttention
 
 TAKES = ("tokens", "mask", "before")
 SIZES: dict[str, dict] = {
@@ -89,11 +89,7 @@ class Layer(nn.Module):
 
     def encode(self, x: Tensor, mask: Tensor) -> Tensor:
         """Every token of the source sees every other."""
-        b, s, c = x.shape
-        heads = self.own.heads
-        q, k, v = self.own.ask(self.own_norm(x)).view(b, s, 3, heads, c // heads).permute(2, 0, 3, 1, 4)
-        y = F.scaled_dot_product_attention(q, k, v, mask[:, None, None])
-        x = x + self.dropout(self.own.out(y.transpose(1, 2).reshape(b, s, c)))
+        x = x + self.dropout(self.own.among(self.own_norm(x), mask))
         return x + self.dropout(self.dense(x))
 
     def forward(self, x: Tensor, offered: Tensor, mask: Tensor, cache: Cache | None, look: bool) -> Tensor:
