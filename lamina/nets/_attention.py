@@ -65,7 +65,7 @@ def _hidden(rows: int, seen: int) -> Tensor:
     return torch.full((rows, seen), -math.inf).triu(seen - rows + 1)
 
 
-def causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def looking_back(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """q k v (B, H, T, D) -> (B, H, T, D): every place sees itself and those before it."""
     if q.device.type == "cpu" and q.requires_grad and q.dtype == torch.float32:
         return _Stripes.apply(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1)).view(q.shape)  # type: ignore[union-attr]
@@ -104,7 +104,7 @@ class Cache:
 
 
 class SelfAttention(nn.Module):
-    """x (B, T, C) -> (B, T, C): every token asks itself and those before it; or, by `among`, all others. Raises SettingError."""
+    """x (B, T, C) -> (B, T, C): every token asks itself and those before it; not causal: all where mask (B, T) is True. Raises SettingError."""
 
     def __init__(self, width: int, heads: int, bias: bool = True, dropout: float = 0.0) -> None:
         super().__init__()
@@ -118,12 +118,18 @@ class SelfAttention(nn.Module):
         query, key, value = self.ask(x).view(b, t, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
         return query, key, value
 
-    def forward(self, x: Tensor, turns: tuple[Tensor, Tensor] | None = None, cache: Cache | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, turns: tuple[Tensor, Tensor] | None = None, cache: Cache | None = None,
+        causal: bool = True, mask: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         query, key, value = self.parts(x)
         if turns is not None:
             query, key = turned(query, *turns), turned(key, *turns)
-        if cache is None:
-            y = causal(query, key, value)
+        if not causal:
+            where = None if mask is None else mask[:, None, None, :]
+            y = F.scaled_dot_product_attention(query, key, value, where, self.dropout if self.training else 0.0)
+        elif cache is None:
+            y = looking_back(query, key, value)
         else:
             key, value = cache.add(key, value)
             if x.shape[1] > 1:  # the tokens now see those before and each other up to themselves
@@ -132,13 +138,6 @@ class SelfAttention(nn.Module):
             else:
                 share = (query @ key.transpose(2, 3) * query.shape[3] ** -0.5).softmax(-1)
                 y = share @ value
-        return self.out(y.transpose(1, 2).flatten(2))
-
-    def among(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Every token asks all where mask (B, T) bool is True; None: all."""
-        dropout = self.dropout if self.training else 0.0
-        where = None if mask is None else mask[:, None, None, :]
-        y = F.scaled_dot_product_attention(*self.parts(x), where, dropout)
         return self.out(y.transpose(1, 2).flatten(2))
 
 
@@ -173,7 +172,7 @@ class Layer(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        x = x + self.drop(self.attention.among(self.attention_norm(x), mask))
+        x = x + self.drop(self.attention(self.attention_norm(x), causal=False, mask=mask))
         return x + self.drop(self.dense(self.dense_norm(x)))
 
 

@@ -89,7 +89,7 @@ class Layer(nn.Module):
 
     def encode(self, x: Tensor, mask: Tensor) -> Tensor:
         """Every token of the source sees every other."""
-        x = x + self.dropout(self.own.among(self.own_norm(x), mask))
+        x = x + self.dropout(self.own(self.own_norm(x), causal=False, mask=mask))
         return x + self.dropout(self.dense(x))
 
     def forward(self, x: Tensor, offered: Tensor, mask: Tensor, cache: Cache | None, look: bool) -> Tensor:
