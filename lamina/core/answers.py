@@ -107,6 +107,44 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Ranked:
+    """Sentences for a picture, the best fitting first, and the regions that the words of the best one chose."""
+
+    sentences: tuple[tuple[str, float], ...]
+    """(sentence, fit)"""
+    words: tuple[tuple[str, float, tuple[float, ...]], ...]
+    """(word, fit, left top right bottom of its region as shares in [0, 1] of the picture; the whole picture is 0 0 1 1)"""
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The best sentence alone."""
+        return (self.sentences[0][0],)
+
+    def to_json(self) -> dict[str, Any]:
+        names = ("word", "fit", "left", "top", "right", "bottom")
+        words = [
+            dict(zip(names, (w, round(fit, 4), *(round(v, 5) for v in sides)), strict=True))
+            for w, fit, sides in self.words
+        ]
+        return {"answer": self.chosen[0], "sentences": [{"sentence": t, "fit": round(f, 4)} for t, f in self.sentences],
+                "words": words}  # fmt: skip
+
+    def __str__(self) -> str:
+        return f"{self.chosen[0]} ({self.sentences[0][1]:.2f})"
+
+    def draw(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 (height, width, 1|3) -> (height, width, 3): the regions with the words that chose them, the sentence below."""
+        from lamina.core.drawing import rectangles, underlined
+
+        chosen: dict[tuple[float, ...], list[str]] = {}
+        for word, fit, sides in self.words:
+            if fit > 0 and sides != (0.0, 0.0, 1.0, 1.0):
+                chosen.setdefault(sides, []).append(word)
+        texts = [" ".join(dict.fromkeys(words)) for words in chosen.values()]
+        return underlined(rectangles(pixels, list(chosen), texts, texts), self.chosen[0])
+
+
+@dataclass(frozen=True)
 class Same:
     """Whether two things are the same: their distance, and the one up to which they are called the same."""
 

@@ -54,6 +54,23 @@ def rectangles(
     return np.asarray(image)
 
 
+def underlined(pixels: np.ndarray, text: str) -> np.ndarray:
+    """uint8 (height, width, 3) with a text below it, in as many lines as it needs."""
+    import textwrap
+
+    from PIL import Image, ImageDraw, ImageFont
+
+    height, width = pixels.shape[:2]
+    size = max(13, width // 26)
+    font = ImageFont.load_default(size)
+    lines = textwrap.wrap(text, max(8, int(1.85 * width / size)))
+    canvas = Image.new("RGB", (width, height + len(lines) * (size + 5) + 8), "white")
+    canvas.paste(Image.fromarray(pixels), (0, 0))
+    for i, line in enumerate(lines):
+        ImageDraw.Draw(canvas).text((5, height + 3 + i * (size + 5)), line, "black", font)
+    return np.asarray(canvas)
+
+
 def _dashes(draw: object, box: tuple[float, float, float, float], thick: int) -> None:
     """A white broken line on a black one."""
     x0, y0, x1, y1 = box

@@ -10,7 +10,7 @@ from lamina.data._pictures import Pictures
 from lamina.data._table import SPLITS, TEST, TRAIN, VALIDATION, Column, Field, Table
 
 PLACED = ("boxes", "same", "captions")  # kinds that are brought only to be learned
-CAPTIONED = "caption"  # the task that learns texts as sentences about a picture
+CAPTIONED = ("caption", "retrieve")  # tasks that learn texts as sentences about a picture
 PAIRED = "verify"  # the task that compares pictures of classes in pairs
 USUAL = ("target", "label", "class", "y", "outcome", "response")
 BAD_SHARE = 0.1  # of the files or rows; over it training stops
@@ -66,7 +66,7 @@ def _typed(table: Table, task: str | None) -> Table:
     """Whole numbers of few values are labels; --task decides otherwise."""
     column = table[table.target or ""]
     values = column.values
-    if task == CAPTIONED and column.field.kind in ("text", "identifier", "label", "captions"):
+    if task in CAPTIONED and column.field.kind in ("text", "identifier", "label", "captions"):
         return table.with_column(_captioned(column))
     if task == "regress":
         return table.with_column(_columns.as_number(column))

@@ -15,7 +15,7 @@ from lamina.data._table import SPLITS, Table
 from lamina.judge import _examples, _plots, _repeat, _trust, _worst
 from lamina.judge._plots import Curve
 from lamina.judge.score import PERCENT, Score, shown
-from lamina.measures import captions, pairs
+from lamina.measures import captions, pairs, retrieval
 from lamina.train.plan import Plan, task_class, task_of
 
 MOST_NAMED = 20  # things left out that are named
@@ -47,6 +47,7 @@ MEANING = {
     "r2": "share of the variance that is explained",
     **pairs.MEANING,
     **captions.MEANING,
+    **retrieval.MEANING,
 }
 
 

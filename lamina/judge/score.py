@@ -23,6 +23,7 @@ PERCENT = (
     "eer", "pair_accuracy", "false_accepts", "false_rejects", "found_at_1_percent",
     "map", "map_50", "map_75", "map_small", "map_medium", "map_large", "recall_100",
     "mean_iou", "pixel_accuracy", "balanced_auc", "within_25_percent",
+    "mean_recall", *(f"{way}_at_{n}" for way in ("sentence", "picture") for n in (1, 5, 10)),
 )  # fmt: skip
 
 

@@ -225,10 +225,10 @@ def _check_answers(task: str, kind: type[Task], name: str) -> None:
         return getattr(catalog.find("nets", net), "ANSWERS", "")
 
     if answers(name) != kind.answers:
-        fit = [n for n in catalog.names("nets") if answers(n) == kind.answers]
+        fit = [n for n in catalog.names("nets") if answers(n) == kind.answers] if kind.answers else [*kind.net.values()]
         asked = kind.answers or " or ".join(kind.target_kind)
         raise SettingError(
-            f"task {task} asks for {asked}, which {name} does not answer; try --net {' or '.join(fit[:4])}."
+            f"task {task} asks for {asked}, which {name} does not answer; try --net {' or '.join(dict.fromkeys(fit[:4]))}."
         )
 
 
