@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
-from lamina.judge.score import Score, interval_shown, shown
+from lamina.judge.score import PER_CLASS, Score, interval_shown, shown
 
 if TYPE_CHECKING:
     from torch import nn
@@ -137,12 +137,19 @@ class Display:
         line = Text("  ").append(f"{made.name} {shown(made.name, made.value)}", "bold green")
         self.console.print(line.append(f"  on the test rows ({interval_shown(made)})"), soft_wrap=True)
         rows = [(name, shown(made.name, value)) for name, value in made.baselines.items()]
-        others = [(k.replace("_", " "), shown(k, v)) for k, v in made.numbers.items() if k != made.name]
+        others = [(k.replace("_", " "), shown(k, v)) for k, v in made.numbers.items()
+                  if k != made.name and not k.startswith(PER_CLASS)]  # fmt: skip
+        classes = made.by_class()
         self.console.print(
             fields(
                 [
                     ("against", "   ".join(f"{n} {v}" for n, v in rows)),
                     ("also", "   ".join(f"{n} {v}" for n, v in others)),
+                    *(
+                        [(f"{classes[0][0]} of", "   ".join(f"{n} {shown('map', v)}" for _, n, v in classes))]
+                        if classes
+                        else []
+                    ),
                 ]
             )
         )

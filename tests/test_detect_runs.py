@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import shapes
 from PIL import Image
 
@@ -16,6 +17,9 @@ from lamina.core.errors import SettingError, ShipError
 from lamina.data import coco
 from lamina.data._pictures import Pictures
 from lamina.data._table import Column, Field, Table
+from lamina.nets import efficientnet
+from lamina.train import plan as planning
+from lamina.train import weights
 from lamina.train.plan import Wishes
 from lamina.train.recipe import Recipe
 
@@ -39,6 +43,8 @@ def test_a_run_from_data_to_drawn_answers(scenes, tmp_path, capsys):
     assert trained.plan.task == "detect" and field.fit == "stretch" and field.shape == (3, 64, 64)
     score = trained.score()
     assert score.name == "map" and score.low <= score.value <= score.high and "always the same" in score.baselines
+    assert {name for _, name, _ in score.by_class()} == set(CLASSES)
+    assert "map of each class" in trained.report().read_text()
     assert score.mistakes[0]["marks"]["target"] and "data:image/png" in trained.report().read_text()
     Image.fromarray(scenes["image"].values.open(0)).resize((128, 96)).save("one.png")
     answer = trained.ask("one.png")
@@ -69,6 +75,32 @@ def test_left_and_resumed_ends_in_the_same_bits(scenes, monkeypatch):
     api.resume("part", scenes)
     assert whole.run.read("best.safetensors") == lamina.load("part").run.read("best.safetensors")
     assert whole.run.read("score.json") == lamina.load("part").run.read("score.json")
+
+
+def test_begins_with_weights_of_the_features_where_they_are_there(scenes, monkeypatch):
+    known = efficientnet.Net(efficientnet.Config(**efficientnet.SIZES["lite0"]))
+    given = weights.Source(
+        "imagenet/lite0", known.state_dict(), "efficientnet", efficientnet.SIZES["lite0"], (3, 224, 224), ("a",)
+    )
+    monkeypatch.setattr(weights, "_imagenet", lambda net, size: given)
+    for wished in ({}, {"net": "ssd"}, {"net": "yolo/efficient"}, {"net": "yolo", "weights": "imagenet"}):
+        prepared = lamina.look(scenes, steps=2, **wished)
+        assert prepared.plan.recipe.weights == "imagenet/lite0"
+        assert prepared.plan.net_config["features"] == "efficientnet/lite0"
+    _, net = planning.build(prepared.plan, prepared.table, torch.device("cpu"))
+    own = net.state_dict()
+    there = [k for k in known.features.state_dict() if f"features.features.{k}" in own]
+    assert len(there) > 200 and all(
+        torch.equal(own[f"features.features.{k}"], known.features.state_dict()[k]) for k in there
+    )
+    for wished in ({"weights": "none"}, {"net_settings": {"features": "resnet9/small", "strides": "4,8,16"}}):
+        assert lamina.look(scenes, steps=2, **{"net": "yolo", **wished}).plan.recipe.weights is None
+
+
+def test_a_sentence_beside_the_boxes_is_left_out(scenes):
+    column = Column(Field("sentence", "text"), np.array(["a disc, a bar and nothing else in this scene"] * 60, object))
+    plan = lamina.look(scenes.with_column(column), steps=2).plan
+    assert [f.name for f in plan.inputs] == ["image"] and any("sentence: text, left out" in why for why in plan.why)
 
 
 def test_look_says_what_is_there(scenes, tmp_path, capsys):

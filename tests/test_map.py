@@ -113,6 +113,12 @@ def test_interval_holds_the_number_and_resamples_pictures():
 
 def test_precision_of_each_class():
     rows = made(2)
-    each = measure.precisions(rows, 6)
-    assert each.shape == (6,) and np.isnan(each[4:]).all()
-    assert np.nanmean(each) == pytest.approx(measure.finish(rows)["map"])
+    numbers = measure.finish(rows, tuple("abcdef"))
+    each = np.array([numbers[f"map of {name}"] for name in "abcdef"])
+    assert np.isnan(each[4:]).all() and np.nanmean(each) == pytest.approx(numbers["map"])
+    only = {**rows, "target": rows["target"].copy(), "boxes": rows["boxes"].copy()}
+    only["target"][..., 4][only["target"][..., 4] != 1] = -1
+    only["boxes"][..., 4][only["boxes"][..., 5] != 1] = 0
+    assert measure.finish(only)["map"] == pytest.approx(numbers["map of b"])
+    low, high = measure.interval(rows, "map of b", classes=tuple("abcdef"))
+    assert low < numbers["map of b"] < high

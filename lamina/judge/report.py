@@ -14,7 +14,7 @@ from lamina.data._batches import DENSE
 from lamina.data._table import SPLITS, Table
 from lamina.judge import _examples, _plots, _repeat, _trust, _worst
 from lamina.judge._plots import Curve
-from lamina.judge.score import PERCENT, Score, shown
+from lamina.judge.score import PER_CLASS, PERCENT, Score, shown
 from lamina.measures import captions, pairs, retrieval
 from lamina.train.plan import Plan, task_class, task_of
 
@@ -249,7 +249,8 @@ def _learning(reports: list[dict], validations: list[dict], run: Run, plan: Plan
 
 def _measures(score: Score, plan: Plan) -> dict[str, Any]:
     found, matrix = score.calibration, score.confusion
-    numbers = [(n.replace("_", " "), shown(n, v), MEANING.get(n, "")) for n, v in score.numbers.items()]
+    numbers = [(n.replace("_", " "), shown(n, v), MEANING.get(n, "")) for n, v in score.numbers.items()
+               if not n.startswith(PER_CLASS)]  # fmt: skip
     recalls = _trust.recalls(score, plan)
     return {
         "numbers": numbers,
@@ -259,6 +260,10 @@ def _measures(score: Score, plan: Plan) -> dict[str, Any]:
         "recall": [
             {"name": n, "rows": f"{rows:,}", "value": shown("accuracy", v), "plot": _plots.bar([(v, "one")])}
             for n, rows, v in recalls[:MOST_CLASSES]
+        ],
+        "by_class": [
+            {"measure": m, "name": n, "value": shown("map", v), "plot": _plots.bar([(v, "one")])}
+            for m, n, v in score.by_class()[:MOST_CLASSES]
         ],
         "more_recall": max(0, len(recalls) - MOST_CLASSES),
         "calibration": _plots.reliability(found),

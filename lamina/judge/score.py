@@ -25,6 +25,7 @@ PERCENT = (
     "mean_iou", "pixel_accuracy", "balanced_auc", "within_25_percent",
     "mean_recall", *(f"{way}_at_{n}" for way in ("sentence", "picture") for n in (1, 5, 10)),
 )  # fmt: skip
+PER_CLASS = ("iou of ", "map of ")  # how numbers of one class begin
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,6 +52,15 @@ class Score:
     complete: bool = True
     """False when training was stopped before its time"""
 
+    def by_class(self) -> list[tuple[str, str, float]]:
+        """(measure, class, value) of the numbers of one class that were measured, the least first."""
+        found = [
+            (n.partition(" of ")[0], n.partition(" of ")[2], v)
+            for n, v in self.numbers.items()
+            if n.startswith(PER_CLASS) and v is not None and not np.isnan(v)
+        ]
+        return sorted(found, key=lambda entry: entry[2])
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -66,7 +76,7 @@ def shown(name: str, value: float) -> str:
         return "-"
     return (
         f"{100 * value:.1f} %"
-        if name in PERCENT or name.startswith("iou of ")
+        if name in PERCENT or name.startswith(PER_CLASS)
         else f"{value:,.4g}"
         if abs(value) < 1e4
         else f"{value:,.0f}"

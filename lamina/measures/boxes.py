@@ -7,6 +7,7 @@ an object's area is that of its box. Equal to faster-coco-eval on the same boxes
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,26 +37,21 @@ class Matched:
     """int (sizes, rows, classes): objects that can be found"""
 
 
-def finish(rows: Rows) -> dict[str, float]:
+def finish(rows: Rows, classes: Sequence[str] = ()) -> dict[str, float]:
     """Numbers of boxes per row.
 
     rows: "boxes" (n, most, 6) x0 y0 x1 y1 as shares in [0, 1], score, class, a score of 0 is no box; "target" (n, most, 5) x0 y0
     x1 y1 class, class -1 is no box; "size" (n, 2) height and width in pixels (where it is missing, 1 x 1); "loss" (n,).
-    Returns map (0.50 to 0.95), map_50, map_75, map_small, map_medium, map_large, and recall_100; NaN where there is no such object.
+    Returns map (0.50 to 0.95), map_50, map_75, map_small, map_medium, map_large, recall_100, and "map of CLASS" of each class that is
+    named; NaN where there is no such object.
     """
-    return _numbers(matched(rows), np.ones(len(rows["target"])))
+    return _numbers(matched(rows, len(classes) or None), np.ones(len(rows["target"])), classes)
 
 
-def interval(rows: Rows, name: str, seed: int = 0) -> tuple[float, float]:
+def interval(rows: Rows, name: str, seed: int = 0, classes: Sequence[str] = ()) -> tuple[float, float]:
     """95 % interval of one of finish's numbers: bootstrap over pictures."""
-    found, n = matched(rows), len(rows["target"])
-    return bootstrap(lambda at: _numbers(found, np.bincount(at, minlength=n))[name], n, seed, draws=200)
-
-
-def precisions(rows: Rows, classes: int) -> np.ndarray:
-    """(classes,) average precision of each class, mean over thresholds; NaN for one that does not occur."""
-    found = matched(rows, classes)
-    return _table(found, np.ones(len(rows["target"])))[0][0].mean((0, 2))
+    found, n = matched(rows, len(classes) or None), len(rows["target"])
+    return bootstrap(lambda at: _numbers(found, np.bincount(at, minlength=n), classes)[name], n, seed, draws=200)
 
 
 def matched(rows: Rows, classes: int | None = None) -> Matched:
@@ -188,7 +184,7 @@ def _table(found: Matched, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return precision, recall
 
 
-def _numbers(found: Matched, weights: np.ndarray) -> dict[str, float]:
+def _numbers(found: Matched, weights: np.ndarray, classes: Sequence[str] = ()) -> dict[str, float]:
     precision, recall = _table(found, weights)
     mean = {name: _mean(precision[i]) for i, name in enumerate(SIZES)}
     return {
@@ -197,6 +193,7 @@ def _numbers(found: Matched, weights: np.ndarray) -> dict[str, float]:
         "map_75": _mean(precision[0, 5]),
         **{f"map_{name}": mean[name] for name in ("small", "medium", "large")},
         "recall_100": _mean(recall[0]),
+        **{f"map of {name}": float(precision[0, :, i].mean()) for i, name in enumerate(classes)},
     }
 
 

@@ -42,6 +42,8 @@ class Task:
     """pixels a side that pictures have on a processor; 0 where the plan shall choose"""
     recipe: ClassVar[dict[str, Any]] = {}
     """fields of Recipe that it wants otherwise than usual with this kind of input"""
+    weights: ClassVar[str] = ""
+    """weights that its nets begin with where they are on this machine and nothing else is asked for"""
     answers: ClassVar[str] = ""
     """what its nets say of themselves by ANSWERS, such as boxes; "" for nets that say nothing"""
     pictures: ClassVar[int] = 1

@@ -26,7 +26,7 @@ class Detect(Task):
     better = "map"
     target_kind = ("boxes",)
     whole = True
-    answers = "boxes"
+    answers, weights = "boxes", "imagenet"
     question = "Which objects are in a picture, and where?"
     side: ClassVar[int] = 128
     net: ClassVar[dict[str, str]] = {"image": "yolo"}
@@ -57,10 +57,10 @@ class Detect(Task):
         return {**rows, "size": batch["size"]} if "size" in batch else rows
 
     def finish(self, rows: dict[str, np.ndarray]) -> dict[str, float]:
-        return measure.finish(rows)
+        return measure.finish(rows, self.target.classes)
 
     def interval(self, rows: dict[str, np.ndarray], name: str, seed: int = 0) -> tuple[float, float]:
-        return measure.interval(rows, name, seed)
+        return measure.interval(rows, name, seed, self.target.classes)
 
     def output(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         return {"boxes": net.found(net(*inputs(net, batch)))}  # type: ignore[operator]

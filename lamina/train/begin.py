@@ -3,26 +3,85 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import ModuleType
 
 import safetensors.torch
 from torch import nn
 
+from lamina.core import catalog
+from lamina.core.errors import SettingError
 from lamina.core.run import Run
 from lamina.data._batches import Batches
 from lamina.data._table import Field, Table
 from lamina.nets._blocks import Standardize
 from lamina.nets._row import RowEncoder
-from lamina.train import weights
+from lamina.tasks._task import Task
+from lamina.train import freeze, weights
 from lamina.train.recipe import Recipe
+from lamina.train.wishes import Wishes
 
 START = "start.safetensors"  # in a run's folder: the weights that its net began with
+NONE = "none"  # --weights none: begin at nothing, where a task would begin with weights
 NATIVE = 64  # pixels of a side: smaller pictures keep their size, whatever the weights learned from
 
 
-def wanted(net: str | None, recipe: Recipe) -> weights.Source | None:
-    """The weights that a recipe names, for the net that was asked for. Raises SettingError and RunError."""
+def chosen(kind: type[Task], wishes: Wishes, table: Table) -> tuple[Wishes, weights.Source | None, list[str]]:
+    """The wishes with weights and freezing settled, the weights, and why. Raises SettingError and RunError."""
+    wishes, why = usual(kind, wishes)
+    given = wanted(wishes.net, wishes.recipe, wishes.net_settings)
+    frozen, reason = freeze.decided(wishes.recipe, table)
+    wishes = replace(wishes, recipe=replace(wishes.recipe, freeze=frozen))
+    return wishes, given, [*([reason] if reason else []), *why]
+
+
+def built_on(net: str, given: weights.Source | None) -> dict[str, str]:
+    """Settings of a net that builds on another: the one that published weights are of."""
+    setting = getattr(catalog.find("nets", net), "BUILDS_ON", None)
+    return {setting: given.sized} if setting and given and given.is_imagenet else {}
+
+
+def wanted(net: str | None, recipe: Recipe, settings: dict[str, str]) -> weights.Source | None:
+    """The weights that a recipe names, for the net that was asked for, or for the one that it builds on by its size or settings.
+
+    Raises SettingError and RunError.
+    """
+    if not recipe.weights:
+        return None
     name, _, size = (net or "").partition("/")
-    return weights.source(recipe.weights, name or None, size or None) if recipe.weights else None
+    built = _built_on(net or "", settings)
+    if built is not None:
+        name, _, size = built.partition("/") if built else (name, "", "")
+    return weights.source(recipe.weights, name or None, size or None)
+
+
+def usual(kind: type[Task], wishes: Wishes) -> tuple[Wishes, list[str]]:
+    """The wishes with the weights that the task begins with where nothing else was asked for and they are on this machine; and why."""
+    recipe, built = wishes.recipe, _built_on(wishes.net or kind.net.get("image", ""), wishes.net_settings)
+    if recipe.weights or not kind.weights or built is None or (built and not hasattr(_net(built), "PRETRAINED")):
+        return replace(wishes, recipe=replace(recipe, weights=None if recipe.weights == NONE else recipe.weights)), []
+    try:
+        weights.source(kind.weights, *(part or None for part in built.partition("/")[::2]))
+    except SettingError as error:
+        return wishes, [f"The features begin at nothing, and learn slower for it: {error}"]
+    return replace(wishes, recipe=replace(recipe, weights=kind.weights)), []
+
+
+def _built_on(net: str, settings: dict[str, str]) -> str | None:
+    """The net that a net builds on, as it was asked for; "" where that is open, and None for a net that builds on none.
+
+    A size that names features without published weights leaves them open: it is there for nets that begin at nothing.
+    """
+    name, _, size = net.partition("/")
+    module = catalog.find("nets", name) if name else None
+    setting = getattr(module, "BUILDS_ON", "")
+    if module is None or not setting:
+        return None
+    of_size = module.SIZES.get(size, {}).get(setting, "")
+    return settings.get(setting) or (of_size if of_size and hasattr(_net(of_size), "PRETRAINED") else "")
+
+
+def _net(sized: str) -> ModuleType:
+    return catalog.find("nets", sized.partition("/")[0])
 
 
 def as_learned(table: Table, given: weights.Source, frozen: str, whole: bool) -> tuple[Table, list[str]]:

@@ -84,14 +84,12 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
         raise SettingError(
             f"task {task} learns {' or '.join(kind.target_kind)} columns; '{target.name}' holds {target.kind} values."
         )
-    given_weights = begin.wanted(wishes.net, wishes.recipe)
-    frozen, reason = freeze.decided(wishes.recipe, table)
-    wishes = replace(wishes, recipe=replace(wishes.recipe, freeze=frozen))
+    wishes, given_weights, told = begin.chosen(kind, wishes, table)
     table, why = _used(table, kind, wishes.net)
     if given_weights:
-        table, reasons = begin.as_learned(table, given_weights, frozen, kind.whole)
-        why = reasons or why
-    why += [reason] if reason else []
+        table, reasons = begin.as_learned(table, given_weights, wishes.recipe.freeze, kind.whole)
+        why = [w for w in why if not (reasons and w.startswith("Pictures "))] + reasons
+    why += told
     table = table.with_column(kind.completed(table))
     target, given = table[target.name].field, _input_kind(tuple(table.inputs))
     nets, habits = kind.usual(wanted)
@@ -100,6 +98,7 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
             f"task {task} takes {' or '.join(nets)}, and {table.source} holds {given}; --ignore what is beside."
         )
     name, size, built_on = _net_for(nets[given], wishes.net or (given_weights and given_weights.net))
+    built_on |= begin.built_on(name, given_weights)
     _check_answers(task, kind, name)
     table, reasons = reading.with_tokens(table, catalog.find("nets", name), name, wishes.recipe)
     inputs, why = tuple(table.inputs), why + reasons
@@ -111,7 +110,7 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
     if task == "classify":
         options["smoothing"] = recipe.smoothing
         options["mirror"] = recipe.augment.split("+")[0] == "flip" and passes > 1  # which doubles the time of scoring
-    options["choose"] = "loss" if given == "row" or frozen == "features" else None
+    options["choose"] = "loss" if given == "row" or wishes.recipe.freeze == "features" else None
     made = task_of(task, target, options)
     why += made.reasons
     wished = {**built_on, **parsed(name, wishes.net_settings)}
@@ -139,7 +138,7 @@ def _task_name(target: Field) -> str:
 
 def _used(table: Table, task: type[Task], net: str | None) -> tuple[Table, list[str]]:
     """Keep target and inputs; give pictures their size."""
-    table, why = reading.without_names(table, net)
+    table, why = reading.without_names(table, net, task.net)
     images = [f for f in table.inputs if f.kind == "image"]
     if not table.inputs:
         left = " ".join(note for note in table.notes if "left out" in note)

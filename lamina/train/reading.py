@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -31,11 +31,15 @@ RECIPE = {
 }  # where the net says nothing
 
 
-def without_names(table: Table, net: str | None) -> tuple[Table, list[str]]:
+def without_names(table: Table, net: str | None, takes: Iterable[str] = ("text",)) -> tuple[Table, list[str]]:
     """The table without texts of few words beside other columns, which are names: a net learns them by heart.
 
-    A net that reads texts gets all of them when it was asked for.
+    A net that reads texts gets all of them when it was asked for; a task that `takes` (kinds of input) no texts gets none.
     """
+    beside = [f.name for f in table.inputs if f.kind == "text"]
+    if not any(kind.startswith("text") for kind in takes) and len(beside) < len(table.inputs):
+        columns = {n: c for n, c in table.columns.items() if n not in beside}
+        return table.with_(columns=columns), [f"{n}: text, left out; this task reads none." for n in beside]
     reads = net and "tokens" in catalog.find("nets", net.partition("/")[0]).TAKES
     texts = [f for f in table.inputs if f.kind == "text"]
     if reads or len(texts) == len(table.inputs) or not texts:

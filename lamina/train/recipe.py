@@ -61,7 +61,7 @@ class Recipe:
     longest: int | None = None
     """tokens of a text that are read; what is behind them is cut off"""
     weights: str | None = None
-    """weights to begin with: imagenet, a run, a pack, a safetensors file or a torch state dict"""
+    """weights to begin with: imagenet, a run, a pack, a safetensors file or a torch state dict; none, where a task has usual ones"""
     freeze: str = "auto"
     """what of them stays: none, features (only the answer learns), or auto: by the amount of data"""
     seed: int = 0

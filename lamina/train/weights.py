@@ -49,7 +49,12 @@ class Source:
     @property
     def name(self) -> str:
         """What a person calls them."""
-        return f"ImageNet ({self.net}/{self.key.partition('/')[2]})" if self.is_imagenet else self.key
+        return f"ImageNet ({self.sized})" if self.is_imagenet else self.key
+
+    @property
+    def sized(self) -> str:
+        """NET/SIZE that published weights are of."""
+        return f"{self.net}/{self.key.partition('/')[2]}"
 
     @property
     def is_imagenet(self) -> bool:
@@ -88,6 +93,8 @@ def _some(names: tuple[str, ...]) -> str:
 def source(name: str, net: str | None = None, size: str | None = None) -> Source:
     """Read weights: "imagenet" (of the net and size that will be trained, where there are any), a file, or a run.
 
+    A net that builds on another begins with those of what it builds on.
+
     Raises SettingError with the way out, and RunError for a damaged run.
     """
     if name.split("/", maxsplit=1)[0] == IMAGENET and not Path(name).exists():
@@ -108,6 +115,8 @@ def imagenet_classes() -> tuple[str, ...]:
 
 
 def _imagenet(net: str, size: str | None) -> Source:
+    if hasattr(catalog.find("nets", net), "BUILDS_ON"):
+        net = next(n for n in catalog.names("nets") if hasattr(catalog.find("nets", n), "PRETRAINED"))
     found = getattr(catalog.find("nets", net), "PRETRAINED", {})
     if not found or (size and size not in found):
         there = [f"{n}/{s}" for n in catalog.names("nets") for s in getattr(catalog.find("nets", n), "PRETRAINED", {})]
