@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -262,6 +263,9 @@ class Trained:
             return Score(**self.run.read_json("score.json"))
         target = self.plan.target
         table = asked.opened(on, [*self.plan.inputs, target])
+        if target.name not in table.columns:  # a target that the task makes of the rows: pairs of photographs
+            table = table.with_(split=np.full(len(table), TEST, np.int8))
+            table = planning.rearranged(table, self.plan.task, self.plan.options, self.plan.recipe.seed)
         table = table.conform([*self.plan.inputs, target])
         known = ~table[target.name].missing()
         if not known.any():

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import lamina
+from lamina import api
 from lamina.core.answers import Mask, Picture
 from lamina.core.errors import SettingError
 from lamina.data._dense import Floats, Masks
@@ -16,7 +17,8 @@ from lamina.measures import masks, pictures
 from lamina.nets import _count, fcn, segnet, unet
 from lamina.tasks import _colour
 from lamina.tasks.paint import Paint
-from lamina.train.plan import task_of
+from lamina.train.plan import Wishes, task_of
+from lamina.train.recipe import Recipe
 
 # 1 class of grey pictures: the number of the usual reimplementations of the paper, padded and without normalisation.
 UNET_2015 = 31_030_593
@@ -36,13 +38,14 @@ def test_weights_are_as_published():
 
 
 @pytest.mark.parametrize("shape", [(3, 33, 47), (1, 28, 28)], ids=str)
-@pytest.mark.parametrize("net", ["unet", "half", "segnet", "fcn", "convnext"])
+@pytest.mark.parametrize("net", ["unet", "half", "segnet", "fcn", "convnext", "googlenet"])
 def test_answers_have_the_size_of_the_picture(net, shape):
     made = {
         "unet": lambda: unet.Net(unet.Config(channels=shape[0])),
         "half": lambda: unet.Net(unet.Config(channels=shape[0], stem="half")),
         "segnet": lambda: segnet.Net(segnet.Config(channels=shape[0])),
         "fcn": lambda: fcn.Net(fcn.Config(channels=shape[0])),
+        "googlenet": lambda: fcn.Net(fcn.Config(channels=shape[0], body="googlenet")),
         "convnext": lambda: fcn.Net(fcn.Config(channels=shape[0], body="convnext")),
     }[net]().eval()
     assert made(torch.rand(1, *shape)).shape == (1, 2, *shape[1:])
@@ -168,6 +171,32 @@ def test_a_run_learns_answers_and_ships(kind, tmp_path):
     assert b"worst" in (run.path / "manifest.json").read_bytes() and (run.path / "report.html").stat().st_size > 10_000
 
 
+@pytest.mark.parametrize("kind", ["mask", "picture", "denoise"])
+def test_a_killed_run_ends_in_the_same_bits(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr("lamina.train.engine.SAVE_VALIDATED", 0.0)
+    monkeypatch.setattr("lamina.train.ways.REPEATED", 1e9)  # always the usual way: bits are compared
+    table = scenes("mask" if kind == "denoise" else kind, rows=16)
+    table = table if kind != "denoise" else table.with_(columns={"image": table["image"]}, target=None)
+    how = {"task": "paint/denoise", "task_settings": {"side": "16", "tiles": "1"}} if kind == "denoise" else {}
+    small = {"width": "4", "depth": "1"}
+    wishes = Wishes(**how, net="unet", net_settings=small, recipe=Recipe(steps=6, batch=8))
+    whole = api.train(table, wishes, tmp_path / "whole")
+    seen = []
+
+    def killed():
+        seen.append(1)
+        if len(seen) > 2:
+            raise SystemError("killed")  # at once: nothing is validated or saved after it
+
+    with pytest.raises(SystemError, match="killed"):
+        api.train(table, wishes, tmp_path / "cut", stop=killed)
+    resumed = api.resume(tmp_path / "cut", table)
+    assert 0 < resumed.run.history("resumed")[0]["step"] < 6
+    for name, value in whole.net.state_dict().items():
+        assert torch.equal(value, resumed.net.state_dict()[name]), name
+    assert whole.score().value == resumed.score().value
+
+
 def test_pairs_are_made_of_photographs(tmp_path):
     from PIL import Image, ImageDraw
 
@@ -187,6 +216,10 @@ def test_pairs_are_made_of_photographs(tmp_path):
     assert run.plan.net == "edsr" and run.plan.net_config["fold"] == 2 and made.name == "psnr"
     assert made.value > made.baselines["bicubic"] + 0.25, made
     assert run.ask(tmp_path / "0.png").pixels.shape == (320, 384, 3)
+    other = run.score(tmp_path)  # of photographs: pairs are made as for learning
+    assert other.rows > made.rows and other.name == "psnr" and abs(other.value - made.value) < 12
+    one = run.score(tmp_path / "0.png")
+    assert one.rows == 6 and np.isfinite(one.value)
     photos = [set(n.split(" at ")[0] for n in lamina.look(tmp_path, task="paint/super2", task_settings=settings).table.take(
         lamina.look(tmp_path, task="paint/super2", task_settings=settings).table.rows(s)).names) for s in (0, 2)]  # fmt: skip
     assert not photos[0] & photos[1]  # no photograph is in two splits

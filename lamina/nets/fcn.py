@@ -47,7 +47,8 @@ class Config:
     """share of their channels that is dropped"""
 
 
-UNFIT = ("unet", "segnet", "fcn", "capsnet", "vit", "cnn", "lenet", "googlenet")
+UNFIT = ("unet", "segnet", "fcn", "capsnet", "vit", "cnn", "lenet")
+LOOKED = 64  # pixels of the picture that tells where features become smaller
 
 
 def _body(config: Config) -> nn.Sequential:
@@ -72,15 +73,18 @@ def _body(config: Config) -> nn.Sequential:
     ).features
 
 
-def _stages(features: nn.Sequential) -> list[tuple[int, int]]:
+@torch.no_grad()
+def _stages(features: nn.Sequential, channels: int) -> list[tuple[int, int]]:
     """(place of a layer that makes the picture smaller, channels of what comes before it), the first layer left out."""
-    found, channels = [], 0
+    found, mode = [], features.training
+    features.eval()
+    x = torch.zeros(1, channels, LOOKED, LOOKED, device=next(features.parameters()).device)
     for i, layer in enumerate(features):
-        parts = list(layer.modules())
-        smaller = any(getattr(m, "stride", 1) in (2, (2, 2)) or getattr(m, "every", 1) == 2 for m in parts)
-        if smaller and channels:
-            found.append((i, channels))
-        channels = next((m.out_channels for m in parts[::-1] if isinstance(m, nn.Conv2d)), channels)
+        given = layer(x)
+        if i and given.shape[2] < x.shape[2]:
+            found.append((i, x.shape[1]))
+        x = given
+    features.train(mode)
     return found
 
 
@@ -106,7 +110,7 @@ class Net(nn.Module):
                 )
             initialise(self.head, "he")
             width = config.hidden
-        stages = _stages(self.features)
+        stages = _stages(self.features, config.channels)
         self.taps = [place for place, _ in stages][-config.skips :] if config.skips else []
         self.finer = nn.ModuleList(nn.Conv2d(c, config.classes, 1) for place, c in stages if place in self.taps)
         self.grow = nn.ModuleList(

@@ -20,10 +20,13 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import torch
 
 import lamina
 from lamina.core.errors import SettingError
 from lamina.data import _assets
+from lamina.data._batches import Batches
+from lamina.data._store import shared
 from lamina.data._table import TRAIN, Table
 from lamina.data._target import divided
 from lamina.measures.interval import of_mean
@@ -119,6 +122,23 @@ def some(table: Table, rows: int, seed: int, split: int = TRAIN) -> Table:
         order = order[np.argsort(rank, kind="stable")]
     keep = np.sort(np.concatenate([np.flatnonzero(table.split != split), order[:rows]]))
     return table.take(keep)
+
+
+def few_digits(rows: int, seed: int) -> Table:
+    """So many digits of each split, classes evenly."""
+    table = lamina.open("digits")
+    for split in range(3):
+        table = some(table, rows, seed, split)
+    return table
+
+
+def packed(table: Table, **how: Any) -> Table:
+    """The table, its pictures packed into the store as a training with these settings wants them: minutes then count for learning."""
+    prepared = lamina.look(table, **how)
+    fields, target = prepared.plan.inputs, prepared.plan.target
+    for split in range(3):
+        Batches(prepared.table.take(prepared.table.rows(split)), fields, target, torch.device("cpu"), shared())
+    return table
 
 
 def percent(run: Any) -> float:

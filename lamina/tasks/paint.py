@@ -20,7 +20,7 @@ from lamina.data._augment import Augment
 from lamina.data._batches import Batches
 from lamina.data._dense import Floats
 from lamina.data._pictures import Pictures
-from lamina.data._table import TRAIN, Column, Field, Table
+from lamina.data._table import TEST, TRAIN, Column, Field, Table
 from lamina.measures import pictures
 from lamina.tasks import _colour
 from lamina.tasks._dense import Dense, _bounded, seen
@@ -95,19 +95,23 @@ class Paint(Dense):
 
     @classmethod
     def arrange(cls, table: Table, settings: dict[str, Any], seed: int) -> Table:
-        """Pairs made from photographs: they are split, then cut into tiles, each its own target. Raises DataError."""
+        """Pairs made from photographs: they are split, then cut into tiles, each its own target. Raises DataError.
+
+        Photographs that are all test rows are scored, not learned from: any number of them will do.
+        """
         way = settings["way"]
         if not WAYS[way].made or any(c.field.kind == "picture" for c in table.columns.values()):
             return table
         name = next((n for n, c in table.columns.items() if c.field.kind == "image"), None)
         if name is None:
             raise DataError(f"{table.source} has no photographs; paint/{way} makes its pairs from pictures.")
-        if len(table) < 3:
+        scored = table.split is not None and bool((table.split == TEST).all())
+        if len(table) < 3 and not scored:
             raise DataError(
                 f"{table.source} has {len(table)} photographs; paint/{way} needs 3: to learn, choose and test."
             )
         both = table.with_(columns={name: table[name], "picture": _itself(table[name])}, target="picture")
-        both = _target.divided(both, seed)
+        both = both if scored else _target.divided(both, seed)
         side = settings["side"] or (96 if way == "colour" else 64)
         shorter = settings["shorter"] or WAYS[way].shorter
         cut = _tiles.tiled(both, name, side, shorter, settings["tiles"])
