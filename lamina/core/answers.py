@@ -138,7 +138,7 @@ class Ranked:
 
         chosen: dict[tuple[float, ...], list[str]] = {}
         for word, fit, sides in self.words:
-            if fit > 0 and sides != (0.0, 0.0, 1.0, 1.0):
+            if fit > 0 and sides != (0.0, 0.0, 1.0, 1.0) and any(c.isalnum() for c in word):
                 chosen.setdefault(sides, []).append(word)
         texts = [" ".join(dict.fromkeys(words)) for words in chosen.values()]
         return underlined(rectangles(pixels, list(chosen), texts, texts), self.chosen[0])

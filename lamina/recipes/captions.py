@@ -40,7 +40,7 @@ NUMERALS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eigh
 
 def run(quick: bool, seed: int, folder: Path, data: str | None) -> Outcome:
     """BLEU and CIDEr of written sentences; recall and median rank both ways; test scenes with both."""
-    table, how = (digits(60, seed), {"steps": 12, "batch": 16}) if quick else scenes(data)
+    table, how = (digits(40, seed), {"steps": 6, "batch": 16}) if quick else scenes(data)
     numbers: Number = {}
     writer = lamina.fit(table, task="caption", run=folder / "writer", seed=seed, show=False, **how)
     score = writer.score()

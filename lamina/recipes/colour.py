@@ -38,8 +38,8 @@ SHOWN = 7
 
 def run(quick: bool, seed: int, folder: Path, data: str | None) -> Outcome:
     """How near the colours come, and how colourful they are as a share of the truth; grey, truth and both answers side by side."""
-    table = tinted(60, seed) if quick else lamina.open(data or "stamps")
-    how: dict[str, Any] = {"steps": 12, "batch": 8} if quick else {"minutes": MINUTES}
+    table = tinted(40, seed) if quick else lamina.open(data or "stamps")
+    how: dict[str, Any] = {"steps": 6, "batch": 8} if quick else {"minutes": MINUTES}
     cut = (
         {"side": 16, "shorter": 16, "tiles": 1}
         if quick

@@ -32,8 +32,8 @@ SHOWN = 6
 
 def run(quick: bool, seed: int, folder: Path, data: str | None) -> Outcome:
     """Absolute relative error, share of pixels within 25 %, error of constant answers; picture, truth and answers side by side."""
-    table = strokes(60, seed) if quick else packed(views(data), task="paint/depth")
-    how: dict[str, Any] = {"steps": 12, "batch": 8} if quick else {"minutes": MINUTES}
+    table = strokes(40, seed) if quick else packed(views(data), task="paint/depth")
+    how: dict[str, Any] = {"steps": 6, "batch": 8} if quick else {"minutes": MINUTES}
     small = {"width": 4, "depth": 1} if quick else {}
     numbers: Number = {}
     runs: list[Any] = []

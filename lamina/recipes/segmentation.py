@@ -33,8 +33,8 @@ SHOWN = 6
 
 def run(quick: bool, seed: int, folder: Path, data: str | None) -> Outcome:
     """Mean IoU, share of right pixels and IoU of each class by net; picture, truth and the nets' answers side by side."""
-    table = written(60, seed) if quick else packed(views(data), task="segment")
-    how: dict[str, Any] = {"steps": 12, "batch": 8} if quick else {"minutes": MINUTES}
+    table = written(40, seed) if quick else packed(views(data), task="segment")
+    how: dict[str, Any] = {"steps": 6, "batch": 8} if quick else {"minutes": MINUTES}
     numbers: Number = {}
     runs: list[Any] = []
     for net in NETS:

@@ -41,7 +41,7 @@ FOLDERS = {
 def run(quick: bool, seed: int, folder: Path, data: str | None) -> Outcome:
     """PSNR and SSIM of the test tiles beside bicubic interpolation's; bicubic, net and truth side by side."""
     table = edges(8, seed) if quick else lamina.open(data) if data else photographs()
-    how: dict[str, Any] = {"steps": 12, "batch": 8} if quick else {"minutes": MINUTES}
+    how: dict[str, Any] = {"steps": 6, "batch": 8} if quick else {"minutes": MINUTES}
     own = {"side": 32, "tiles": 4, "shorter": 64} if quick else {}
     if not quick:
         packed(table, task=f"paint/super{TIMES[0]}", seed=seed)
