@@ -116,13 +116,13 @@ def _looking_flags(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("run", metavar="RUN")
     sub.add_argument("--out", metavar="FILE", help="the page; layers.html in the run's folder when not given")
     sub = commands.add_parser(
-        "check", help="how a net of pictures stands worse pictures and attacks", allow_abbrev=False
+        "check", help="what is odd about data, or how far a trained net can be trusted", allow_abbrev=False
     )
-    sub.add_argument("run", metavar="RUN")
-    sub.add_argument(
-        "--deep", action="store_true", help="on all test rows, and attacks by one pixel; without a limit of time"
-    )
+    sub.add_argument("what", metavar="DATA|RUN", help="a folder, a file, digits; or a run")
+    sub.add_argument("--deep", action="store_true", help="all rows and every attack, without a limit of time")
     sub.add_argument("--json", action="store_true", help="print JSON")
+    sub.add_argument("--out", metavar="FILE", help="the page about data; runs/check-NAME.html when not given")
+    _reading_flags(sub)
 
 
 def _recipe_flags(sub: argparse.ArgumentParser) -> None:
@@ -151,12 +151,7 @@ def _write_flags(sub: argparse.ArgumentParser) -> None:
 
 def _data_flags(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("data", metavar="DATA", nargs="?", default="digits", help="folder, file, or digits (the default)")
-    sub.add_argument("--target", metavar="COLUMN", help="column to be learned")
-    sub.add_argument(
-        "--ignore", metavar="COLUMN", action="append", default=[], help="column to leave out; may be repeated"
-    )
-    sub.add_argument("--query", metavar="SQL", help="rows of an SQLite file")
-    sub.add_argument("--sheet", help="sheet of an Excel file")
+    _reading_flags(sub)
     if "tokens" not in {setting.name for setting in config.settings(Recipe)}:
         sub.add_argument("--tokens", metavar="KIND", help="what texts are cut into: characters bytes words pairs")
         sub.add_argument("--vocabulary", metavar="N", help="different tokens at most")
@@ -178,3 +173,18 @@ def _data_flags(sub: argparse.ArgumentParser) -> None:
             metavar="X",
             help=setting.help.replace("%", "%%"),
         )
+
+
+def _reading_flags(sub: argparse.ArgumentParser) -> None:
+    """How data is read."""
+    sub.add_argument("--target", metavar="COLUMN", help="column to be learned")
+    sub.add_argument(
+        "--ignore", metavar="COLUMN", action="append", default=[], help="column to leave out; may be repeated"
+    )
+    sub.add_argument(
+        "--split-by",
+        metavar="COLUMN",
+        help="rows of one value stay on one side of the split; of a date the latest rows are the test",
+    )
+    sub.add_argument("--query", metavar="SQL", help="rows of an SQLite file")
+    sub.add_argument("--sheet", help="sheet of an Excel file")

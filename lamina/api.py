@@ -19,7 +19,7 @@ from lamina.core import device
 from lamina.core.errors import DataError, RunError, SettingError, unknown
 from lamina.core.run import Run
 from lamina.data import _asked as asked
-from lamina.data import _target, sniff
+from lamina.data import _split_by, _target, sniff
 from lamina.data._batches import Batches
 from lamina.data._store import shared
 from lamina.data._table import TEST, VALIDATION, Field, Reading, Table
@@ -108,6 +108,8 @@ def _wishes(source: Any, settings: dict[str, Any]) -> tuple[Table, Wishes, Path 
     table = source if isinstance(source, Table) else open(source, **how)
     if isinstance(source, Table) and how.get("target"):
         table = table.with_(target=table[how["target"]].field.name)
+    if isinstance(source, Table) and how.get("split_by"):
+        table = _split_by.arranged(table, how["split_by"])
     folder = settings.get("run")
     return table, wishes, Path(folder) if folder else None
 

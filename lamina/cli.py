@@ -98,6 +98,7 @@ def _wishes(options: argparse.Namespace, net_settings: dict[str, str]) -> tuple[
         tokens=_of_text(options, "tokens"),
         vocabulary=_whole("vocabulary", _of_text(options, "vocabulary")),
         context=_whole("context", options.context),
+        split_by=options.split_by,
     )
     task_settings = {k.removeprefix("task."): v for k, v in net_settings.items() if k.startswith("task.")}
     net_settings = {k: v for k, v in net_settings.items() if not k.startswith("task.")}
@@ -245,9 +246,17 @@ def _write(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
 
 
 def _check(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
-    from lamina import checking
+    from lamina import _check_data
 
-    checking.show(options.run, options.deep, options.json)
+    if _check_data.is_run(options.what):
+        from lamina import checking
+
+        checking.show(options.what, options.deep, options.json)
+        return 0
+    from lamina.data._table import Reading
+
+    reading = Reading(options.target, tuple(options.ignore), options.query, options.sheet, split_by=options.split_by)
+    _check_data.show(options.what, reading, options.deep, options.json, options.out)
     return 0
 
 

@@ -111,6 +111,8 @@ class Reading:
     """sheet of an Excel file; the first one when not given"""
     kinds: dict[str, str] = field(default_factory=dict)
     """column -> kind, instead of the kind that would be found"""
+    split_by: str | None = None
+    """column whose rows of one value stay in one split; of a date the latest rows are the test"""
     only: tuple[str, ...] = ()
     """columns to read; all of them when empty"""
     tokens: str | None = None

@@ -17,15 +17,24 @@ def open(source: Any = "digits", reading: Reading | None = None, reader: str | N
 
     Raises DataError when nothing is there (nearest name in the folder) or no source reads it.
     """
+    table = _read(source, reading or Reading(), reader)
+    if reading is None or not reading.split_by:
+        return table
+    from lamina.data import _split_by  # which imports readers
+
+    return _split_by.arranged(table, reading.split_by)
+
+
+def _read(source: Any, reading: Reading, reader: str | None) -> Table:
     found = Path(source).expanduser() if isinstance(source, str) else source
     if reader:
-        return catalog.find("data", reader).read(found, reading or Reading())
+        return catalog.find("data", reader).read(found, reading)
     for name in catalog.names("data"):
         if name in NO_SOURCES:
             continue
         module = catalog.find("data", name)
         if module.claims(found):
-            return module.read(found, reading or Reading())
+            return module.read(found, reading)
     if isinstance(found, Path) and not found.exists():
         raise _missing(found)
     if isinstance(found, Path) and found.is_dir():
