@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import pandas
 import pytest
 import safetensors.torch
 import torch
@@ -18,7 +20,8 @@ from lamina import api
 from lamina.core.errors import RunError, SettingError, TrainingError
 from lamina.core.run import Run
 from lamina.data._batches import Batches
-from lamina.train import engine, optim, ways
+from lamina.nets._row import RowEncoder
+from lamina.train import engine, freeze, optim, ways
 from lamina.train._state import Average
 from lamina.train.budget import Clock
 from lamina.train.engine import fit
@@ -400,3 +403,24 @@ def test_disk_full_is_named_and_the_last_state_stays(small, monkeypatch):
     reports = train((prepared, run, again[2], again[3]))
     assert reports[-1].fraction == 1
     assert not list(Path(run.path).rglob("*.new"))
+
+
+def test_numbers_are_normalised_once_to_the_same_bits(tmp_path, monkeypatch):
+    random = np.random.default_rng(0)
+    columns = {
+        "a": random.normal(5, 3, 400),
+        "b": random.exponential(2, 400),
+        "c": random.integers(0, 3, 400).astype(str),
+    }
+    columns["a"][:9] = np.nan
+    table = lamina.open(pandas.DataFrame({**columns, "y": np.nan_to_num(columns["a"]) * columns["b"]}), target="y")
+    calls, encode = [], RowEncoder.encode
+    monkeypatch.setattr(RowEncoder, "encode", lambda *given: calls.append(1) or encode(*given))
+    made = []
+    for name in ("once", "always"):
+        calls.clear()
+        lamina.fit(table, run=tmp_path / name, steps=30, batch=32)
+        made.append(((tmp_path / name / "best.safetensors").read_bytes(), len(calls)))
+        monkeypatch.setattr(freeze, "_normalise", lambda *_: None)
+    (bits, few), (same_bits, many) = made
+    assert bits == same_bits and few + 30 < many

@@ -101,10 +101,12 @@ def bare(clock, prepared, task, net) -> str:
     from lamina.data._batches import Batches
     from lamina.data._store import shared
     from lamina.data._table import TRAIN
+    from lamina.train import freeze
     from lamina.train.step import Feed, Step
 
     plan, table = prepared.plan, prepared.table
     train = Batches(table.take(table.rows(TRAIN)), plan.inputs, plan.target, torch.device("cpu"), shared())
+    net, _ = freeze.once(task, net, plan.recipe, (train,), 60.0)
     feed, step = Feed(task, train, plan.recipe), Step(task, net, plan.recipe)
     net.train()
     for number in range(plan.recipe.steps):

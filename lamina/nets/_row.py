@@ -25,7 +25,7 @@ class Embedding(nn.Embedding):
 
 
 class RowEncoder(nn.Module):
-    """numbers (B, N) float, NaN = missing; categories (B, columns) int64, -1 = missing -> (B, width).
+    """numbers (B, N) float, NaN = missing, or (B, 2N) of `encode`; categories (B, columns) int64, -1 = missing -> (B, width).
 
     Each number gives its normal score (ranked: piecewise linear between K quantiles of the training rows) or its distance
     from the median in interquartile ranges, smoothly clipped; 0 when missing, and a flag that is 1 when missing in a column whose training rows had gaps. Each
@@ -94,10 +94,14 @@ class RowEncoder(nn.Module):
         part = ((z.unsqueeze(2) - left) / (right - left).clamp(min=1e-6)).clamp(0, 1)  # (B, N, K - 1)
         return self.scores[:, 0] + (part * self.scores.diff(dim=1)).sum(2)
 
+    def encode(self, numbers: Tensor) -> Tensor:
+        """numbers (B, N) -> (B, 2N), normalised, and a flag for each that is missing; training changes nothing in it."""
+        return torch.cat([self._scaled(numbers).nan_to_num(0.0), numbers.isnan() * self.gaps], 1)
+
     def forward(self, numbers: Tensor | None, categories: Tensor | None = None) -> Tensor:
         parts = []
         if numbers is not None and self.numbers:
-            parts += [self._scaled(numbers).nan_to_num(0.0), numbers.isnan() * self.gaps]
+            parts.append(self.encode(numbers) if numbers.shape[1] == self.numbers else numbers)
         if categories is not None and self.sizes:
             codes = categories + 1
             if self.training and self.unknown:

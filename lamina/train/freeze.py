@@ -17,11 +17,13 @@ from lamina.core.device import memory
 from lamina.core.errors import SettingError
 from lamina.data._batches import Batches
 from lamina.data._table import TRAIN, Table
+from lamina.nets._row import RowEncoder
 from lamina.tasks._task import Task, inputs
 from lamina.train.evaluate import batch_rows, mode
 from lamina.train.recipe import Recipe
 
 TAKES = ("features",)  # of Answer, below
+PART = 8_192  # rows whose numbers are normalised at once: ranks compare each with all knots
 SHARE = 0.2  # of the memory that kept features may take
 PATIENCE = 0.5  # of the time left that computing them may take
 ANSWERS = ("classifier", "heads")  # parts of a net behind its features that need nothing but them
@@ -94,9 +96,12 @@ def once(
 ) -> tuple[nn.Module, str]:
     """The net that learns, and what to say: of a frozen net the answer alone, and in the batches features instead of inputs.
 
+    Numbers of tables are normalised in the batches, which no step changes: 87 of 980 us of a small net's update on one EPYC core.
+
     The net itself and "" when nothing is frozen, pictures are changed at random, the net has other parts behind its features,
     or `seconds` or the memory do not suffice.
     """
+    _normalise(net, all_rows)
     if (
         recipe.freeze != "features"
         or recipe.augment != "none"
@@ -123,6 +128,17 @@ def once(
     return Answer(
         net
     ), f"g is frozen: its features of {count:,} rows were computed once, in {took:.1f} s, and are reused."
+
+
+@torch.no_grad()
+def _normalise(net: nn.Module, all_rows: Sequence[Batches]) -> None:
+    """Put into the batches what the net's only row encoder makes of their numbers."""
+    encoders = [m for m in net.modules() if isinstance(m, RowEncoder)]
+    for rows in all_rows:
+        if len(encoders) == 1 and "numbers" in rows.tensors:
+            rows.tensors["numbers"] = torch.cat(
+                [encoders[0].encode(part) for part in rows.tensors["numbers"].split(PART)]
+            )
 
 
 def _suits(net: nn.Module) -> bool:
