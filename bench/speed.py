@@ -216,7 +216,7 @@ def share(options: argparse.Namespace) -> tuple[list[str], Any]:
     works = {
         "cnn on 28x28, batch 128": [str(options.fashion), "--net", "cnn", "--batch", "128"],
         "resnet/20 on 32x32, batch 128": [str(options.pictures / "pictures32.npz"), "--net", "resnet/20", "--batch", "128"],
-        "resnet/18 on 224x224, batch 32": [photographs, "--net", "resnet/18", "--net.stem", "large", "--batch", "32"],
+        "resnet/18 on 224x224, batch 32": [photographs, "--net", "resnet/18", "--net.stem", "large", "--batch", "32", "--side", "224"],
         "resnet9 of the digits": ["digits"],
     }  # fmt: skip
     lines = [

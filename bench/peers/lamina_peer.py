@@ -12,7 +12,7 @@ import reading
 SETTINGS = {  # net, its settings, recipe
     "cnn": ("cnn", {}, {"optimizer": "adamw", "lr": 1e-3, "augment": "none"}),
     "resnet20": ("resnet/20", {}, {"optimizer": "sgd", "lr": 0.1, "augment": "flip"}),
-    "resnet18": ("resnet/18", {"stem": "large"}, {"optimizer": "sgd", "lr": 0.1, "augment": "flip"}),
+    "resnet18": ("resnet/18", {"stem": "large"}, {"optimizer": "sgd", "lr": 0.1, "augment": "flip", "side": 224}),
     "mlp": ("mlp", {"width": "64", "members": "1", "dropout": "0", "ranked": "False", "unknown": "0"},
             {"optimizer": "adamw", "lr": 1e-3}),
     "ensemble": ("mlp", {"width": "64", "members": "64", "shared": "False", "dropout": "0", "ranked": "False", "unknown": "0"},

@@ -84,16 +84,16 @@ def _net(sized: str) -> ModuleType:
     return catalog.find("nets", sized.partition("/")[0])
 
 
-def as_learned(table: Table, given: weights.Source, frozen: str, whole: bool) -> tuple[Table, list[str]]:
+def as_learned(table: Table, given: weights.Source, frozen: str, keep: bool) -> tuple[Table, list[str]]:
     """The table with pictures in the channels, and where it pays in the size, that the weights learned from; and why.
 
-    `whole`: the target lies in places of the picture, whose size the task chooses.
+    `keep` the size: it was asked for, or the target lies in places of the picture, whose size the task chooses.
     """
     image = next((f for f in table.inputs if f.kind == "image"), None)
     if image is None or not given.shape:
         return table, []
     native = min(image.shape[1:]) <= NATIVE and given.is_imagenet
-    same = not whole and (frozen == "features" or not given.is_imagenet) and not native
+    same = not keep and (frozen == "features" or not given.is_imagenet) and not native
     shape = given.shape if same else (given.shape[0], *image.shape[1:])
     channels, how = "grey" if shape[0] == 1 else "colour", "as" if same else "the colours as"
     why = f"Pictures come to {shape[1]}x{shape[2]}, {channels}, {how} the weights learned them."

@@ -85,9 +85,10 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
             f"task {task} learns {' or '.join(kind.target_kind)} columns; '{target.name}' holds {target.kind} values."
         )
     wishes, given_weights, told = begin.chosen(kind, wishes, table)
-    table, why = _used(table, kind, wishes.net)
+    table, why = _used(table, kind, wishes.net, wishes.recipe.side)
     if given_weights:
-        table, reasons = begin.as_learned(table, given_weights, wishes.recipe.freeze, kind.whole)
+        keep = kind.whole or bool(wishes.recipe.side)
+        table, reasons = begin.as_learned(table, given_weights, wishes.recipe.freeze, keep)
         why = [w for w in why if not (reasons and w.startswith("Pictures "))] + reasons
     why += told
     table = table.with_column(kind.completed(table))
@@ -136,7 +137,7 @@ def _task_name(target: Field) -> str:
     return found[0]
 
 
-def _used(table: Table, task: type[Task], net: str | None) -> tuple[Table, list[str]]:
+def _used(table: Table, task: type[Task], net: str | None, side: int | None) -> tuple[Table, list[str]]:
     """Keep target and inputs; give pictures their size."""
     table, why = reading.without_names(table, net, task.net)
     images = [f for f in table.inputs if f.kind == "image"]
@@ -152,7 +153,7 @@ def _used(table: Table, task: type[Task], net: str | None) -> tuple[Table, list[
     keep = {f.name for f in table.inputs} | {table.target}
     table = table.with_(columns={n: c for n, c in table.columns.items() if n in keep})
     for image in images:
-        shape, reason = _picture_shape(table[image.name].values, len(table), task)
+        shape, reason = _picture_shape(table[image.name].values, len(table), task, side)
         fit = "stretch" if task.whole else "crop"
         table = table.with_column(replace(table[image.name], field=replace(image, shape=shape, fit=fit)))
         why += [reason] if reason not in why else []
@@ -169,23 +170,28 @@ def _used(table: Table, task: type[Task], net: str | None) -> tuple[Table, list[
     return table, why
 
 
-def _picture_shape(pictures: _pictures.Pictures, rows: int, task: type[Task]) -> tuple[tuple[int, int, int], str]:
+def _picture_shape(
+    pictures: _pictures.Pictures, rows: int, task: type[Task], wished: int | None
+) -> tuple[tuple[int, int, int], str]:
     sizes, channels = pictures.sizes(), pictures.channels()
     height, width = (int(v) for v in sizes[0])
     colour = "grey" if channels == 1 else "colour"
-    if (sizes == sizes[0]).all() and max(height, width) <= NATIVE:
+    if not wished and (sizes == sizes[0]).all() and max(height, width) <= NATIVE:
         return (channels, height, width), f"Pictures keep their {height}x{width} pixels, {colour}."
-    most = 224 if torch.accelerator.is_available() else task.side or (64 if rows > 5_000 else 96)
+    most = wished or (224 if torch.accelerator.is_available() else task.side or (64 if rows > 5_000 else 96))
     frame = task.frame(sizes, most)
     if frame:
         how = (
             f"are stretched to {frame[0]}x{frame[1]}" if (sizes != frame).any() else f"keep their {frame[0]}x{frame[1]}"
         )
         return (channels, *frame), f"Pictures {how} pixels, {colour}."
+    how = f"Pictures are {'stretched' if task.whole else 'resized and cropped'} to"
+    if wished:
+        return (channels, wished, wished), f"{how} {wished}x{wished}, {colour}, as asked."
     typical = float(sorted(sizes.min(1))[len(sizes) // 2])
     side = next((s for s in SIDES if s <= min(typical, most)), SIDES[-1])
     return (channels, side, side), (
-        f"Pictures are {'stretched' if task.whole else 'resized and cropped'} to {side}x{side}, {colour} (half of them have a shorter side of {typical:.0f} or more; "
+        f"{how} {side}x{side}, {colour} (half of them have a shorter side of {typical:.0f} or more; "
         f"{'an accelerator' if most == 224 else 'a processor'} and {rows:,} rows allow {most})."
     )
 

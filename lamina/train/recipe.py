@@ -52,6 +52,8 @@ class Recipe:
     precision: str = "auto"
     """of the products in training: float32, bfloat16 (weights stay float32), or auto, whichever is faster here; answers are
     always given in float32"""
+    side: int | None = None
+    """pixels of a side that pictures are brought to; larger ones tell more and take longer"""
     harden: float = 0.0
     """learn from attacked pictures: the most that a pixel is changed, as a share of its range; an update takes twice as long"""
     tokens: str = "auto"
@@ -76,7 +78,7 @@ class Recipe:
         for name, low, high in (
             ("batch", 2, 1 << 20), ("micro_batch", 2, 1 << 20), ("lr", 1e-9, 1e3), ("weight_decay", 0, 10),
             ("smoothing", 0, 0.9), ("patience", 1, 1e6), ("average", 0, 1), ("harden", 0, 1), ("clip", 1e-6, 1e9), ("minutes", 1e-9, 1e6),
-            ("vocabulary", 6, 1 << 20), ("longest", 1, 1 << 20),
+            ("side", 8, 1_024), ("vocabulary", 6, 1 << 20), ("longest", 1, 1 << 20),
         ):  # fmt: skip
             if getattr(self, name) is not None:
                 within(f"--{name.replace('_', '-')}", getattr(self, name), low, high)
