@@ -17,7 +17,7 @@ from PIL import Image
 
 import lamina
 from lamina.cli import main
-from lamina.core.errors import DataError, LaminaError, RunError
+from lamina.core.errors import DataError, LaminaError, RunError, SettingError
 from lamina.core.run import Run
 from lamina.data._batches import Batches
 from lamina.measures import labels
@@ -293,3 +293,12 @@ def test_a_run_named_like_its_data_can_be_resumed(tmp_path, capsys):
     Run.open("digits").write_json("score.json", {**score, "complete": False})
     assert main(["train", "--resume", "digits"]) == 0, capsys.readouterr().err
     assert json.loads(Path("digits/score.json").read_text())["value"] == score["value"]
+
+
+def test_a_size_of_pictures_can_be_asked_for(photos):
+    """20 x 24 pixels would be kept."""
+    plan = lamina.look(photos, side=12, minutes=1).plan
+    assert plan.inputs[0].shape[1:] == (12, 12) and any("to 12x12" in w and "as asked" in w for w in plan.why)
+    assert lamina.look(photos, minutes=1).plan.inputs[0].shape[1:] == (20, 24)
+    with pytest.raises(SettingError, match="--side"):
+        lamina.look(photos, side=4)
