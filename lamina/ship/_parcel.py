@@ -193,8 +193,9 @@ def send(parcel: Parcel, to: str, out: str | Path) -> Path:
 
 
 def load(path: str | Path) -> Any:
-    """A shipped file, opened by the form that its name ends in: .onnx, else a pack. Raises ShipError."""
-    return catalog.find("ship", "onnx" if str(path).lower().endswith(".onnx") else "pack").load(Path(path))
+    """A shipped file, opened by the form that its name ends in: .onnx, .vec, else a pack. Raises ShipError."""
+    form = {".onnx": "onnx", ".vec": "vectors"}.get(Path(path).suffix.lower(), "pack")
+    return catalog.find("ship", form).load(Path(path))
 
 
 def compared(parcel: Parcel, outputs: dict[str, np.ndarray]) -> dict[str, Any]:

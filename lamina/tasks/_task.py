@@ -36,6 +36,8 @@ class Task:
     """kinds of column it learns"""
     net: ClassVar[dict[str, str]] = {}
     """default net per kind of input: image, row (numbers and categories), both"""
+    by_name: ClassVar[bool] = False
+    """whether it is taken only when it is asked for, whatever the target"""
     whole: ClassVar[bool] = False
     """whether the target lies in places of the picture: pictures are stretched to the net's shape, not cropped"""
     side: ClassVar[int] = 0

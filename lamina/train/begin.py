@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from types import ModuleType
 
+import numpy as np
 import safetensors.torch
+import torch
 from torch import nn
 
 from lamina.core import catalog
@@ -22,6 +24,7 @@ from lamina.train.wishes import Wishes
 
 START = "start.safetensors"  # in a run's folder: the weights that its net began with
 NONE = "none"  # --weights none: begin at nothing, where a task would begin with weights
+PART = 1 << 24  # tokens of a running text that are counted at a time
 NATIVE = 64  # pixels of a side: smaller pictures keep their size, whatever the weights learned from
 
 
@@ -119,6 +122,13 @@ def fit_inputs(net: nn.Module, batches: Batches) -> None:
             module.fit(image.mean((0, 2, 3)), image.std((0, 2, 3)))
         elif hasattr(module, "fit_tokens") and batches.texts is not None:
             module.fit_tokens(batches.texts.get(rows)[0] for rows in batches.texts.parts())  # type: ignore[operator]
+        elif hasattr(module, "fit_counts") and batches.running:
+            coded = next(iter(batches.running.values())).coded
+            count = np.zeros(len(coded.tokens), np.int64)
+            for start in range(0, coded.ends[0], PART):
+                part = np.asarray(coded.ids[start : min(start + PART, coded.ends[0])])
+                count += np.bincount(part, minlength=len(count))
+            module.fit_counts(torch.from_numpy(count))  # type: ignore[operator]
         elif isinstance(module, RowEncoder) and module.numbers:
             numbers = batches.tensors.get("numbers")
             module.fit(numbers if numbers is not None else batches.tensors["image"].float().flatten(1) / 255)

@@ -1,6 +1,7 @@
 """Optimisers by name, and the learning rate over a budget.
 
 sgd: Nesterov momentum 0.9 (Sutskever 2013). adamw: Loshchilov 2017, https://arxiv.org/abs/1711.05101.
+rows: of nets that say `rows = True`, whatever is asked: Adagrad, row by row, on sparse gradients.
 muon: Jordan 2024, https://kellerjordan.github.io/posts/muon: momentum made orthogonal, for weight matrices; AdamW for the rest.
 """
 
@@ -126,6 +127,24 @@ class AdamW(Optimizer):
               weight_decay=decay, eps=1e-8, maximize=False)  # fmt: skip
 
 
+class Rows(Optimizer):
+    """Adagrad with one number a row, for tables of which a step meets few rows (Duchi 2011, https://jmlr.org/papers/v12/duchi11a.html)."""
+
+    def __init__(self, groups: list[Group], lr: float) -> None:
+        super().__init__(groups, lr)
+        for weight, kept in zip(self.weights, self.state, strict=True):
+            kept["square"] = weight.new_zeros(len(weight))
+
+    def update(
+        self, weights: list[Any], grads: list[Tensor], kept: list[dict[str, Tensor]], lr: float, decay: float
+    ) -> None:
+        for weight, grad, state in zip(weights, grads, kept, strict=True):
+            rows, place = grad._indices()[0].unique(return_inverse=True)
+            change = weight.new_zeros(len(rows), weight.shape[1]).index_add_(0, place, grad._values())
+            square = state["square"].index_add_(0, rows, change.square().mean(1))[rows]
+            weight.index_add_(0, rows, change.mul_((square.sqrt_() + 1e-8).reciprocal_()[:, None]), alpha=-lr)
+
+
 class Muon(Optimizer):
     """Momentum whose matrix is replaced by the nearest orthogonal one, by five Newton-Schulz steps.
 
@@ -184,6 +203,11 @@ def optimizers(name: str, net: nn.Module, lr: float, weight_decay: float) -> lis
 
     Only matrices decay, and not those of modules that say `decays = False`. What is no convolution is flattened.
     """
+    tables = {p for m in net.modules() if getattr(m, "rows", False) for p in m.parameters(recurse=False)}
+    if tables:
+        dense = [p for p in net.parameters() if p.requires_grad and p not in tables]
+        assert not dense, "a net that learns row by row has no other weights"
+        return [Rows([Group([p for p in net.parameters() if p in tables], 0.0)], lr)]
     learned = [p for p in net.parameters() if p.requires_grad]
     spared = {id(p) for m in net.modules() if not getattr(m, "decays", True) for p in m.parameters(recurse=False)}
     matrices = [p for p in learned if p.dim() > 1 and id(p) not in spared]

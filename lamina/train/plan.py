@@ -131,7 +131,8 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
 
 
 def _task_name(target: Field) -> str:
-    found = [n for n in catalog.names("tasks") if target.kind in task_class(n).target_kind]
+    fitting = [n for n in catalog.names("tasks") if target.kind in task_class(n).target_kind]
+    found = [n for n in fitting if not task_class(n).by_name]
     if not found:
         raise SettingError(f"no task learns a {target.kind} column such as '{target.name}'; choose another --target.")
     return found[0]

@@ -53,8 +53,9 @@ class Step:
 
     def update(self, progress: float) -> None:
         """Change the weights by their gradients; `progress` in [0, 1] of the budget sets the learning rate."""
-        if self.recipe.clip:
-            clip([w.grad for w in self.updated if w.grad is not None], self.recipe.clip)
+        grads = [w.grad for w in self.updated if w.grad is not None and not w.grad.is_sparse]
+        if self.recipe.clip and grads:
+            clip(grads, self.recipe.clip)
         for optimizer in self.optimizers:
             optimizer.step(rate(self.recipe.schedule, progress) * self.lowered)
 
