@@ -112,7 +112,7 @@ def from_rows(task: Task, rows: dict, table: Table, places: np.ndarray, base: di
     """Numbers, interval and worst mistakes from statistics per row; `places` are the rows' positions in the table."""
     numbers = task.finish(rows)
     low, high = task.interval(rows, task.better, seed)
-    single = task.target.kind == "label"
+    single = task.target.kind == "label" and "probabilities" in rows
     return Score(
         name=task.better,
         value=numbers[task.better],

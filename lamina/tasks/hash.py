@@ -1,0 +1,101 @@
+"""hash: a code of bits per text, such that texts about the same have codes that differ in few bits. Learned without labels.
+
+The label of a row only judges: the share of the ten nearest held-out texts that have it. Asked for by name.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lamina.core.answers import Text
+from lamina.data._batches import Batches
+from lamina.measures.interval import of_mean
+from lamina.nets._text import SPECIAL
+from lamina.tasks import _codes
+from lamina.tasks._task import Batch, Task, inputs
+
+COUNT = 10  # nearest texts that are judged
+ASKED = 2_000  # rows that ask, at most
+
+
+class Hash(Task):
+    """Codes of texts (nets/semantic_hash.py): the words of a text are foretold from its bits."""
+
+    better = "precision_at_10"
+    by_name = True
+    target_kind = ("label",)
+    answers = "codes"
+    question = "Which bits say what a text is about?"
+    net: ClassVar[dict[str, str]] = {"text": "semantic_hash"}
+    recipe: ClassVar[dict[str, Any]] = {"smoothing": 0.0, "augment": "none", "weight_decay": 0.0, "average": 0.0}
+
+    @property
+    def chooses(self) -> str:
+        return "loss"
+
+    @property
+    def outputs(self) -> int:
+        return len(self.target.classes)
+
+    def loss(self, net: nn.Module, batch: Batch, phase: str = "all") -> Tensor:
+        return self._losses(net, batch).mean()
+
+    def _losses(self, net: nn.Module, batch: Batch) -> Tensor:
+        """(rows,): nats per word of each text, foretold from its code."""
+        logits, tokens = net(*inputs(net, batch)).float(), batch["tokens"]
+        logits = torch.cat([torch.full_like(logits[:, :SPECIAL], -math.inf), logits[:, SPECIAL:]], 1)
+        known = tokens >= SPECIAL
+        likely = logits.log_softmax(1).gather(1, tokens.clamp(min=SPECIAL))
+        return -(likely * known).sum(1) / known.sum(1).clamp(min=1)
+
+    def codes(self, net: nn.Module, batch: Batch) -> Tensor:
+        """uint8 (rows, bits / 8)."""
+        bits = net.scores(batch["tokens"]) > 0  # type: ignore[operator]
+        weight = 2 ** torch.arange(7, -1, -1, device=bits.device)
+        return (bits.view(len(bits), -1, 8) * weight).sum(2).to(torch.uint8)
+
+    def score(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        return {"loss": self._losses(net, batch), "code": self.codes(net, batch), "target": batch["target"]}
+
+    def _precision(self, rows: dict[str, np.ndarray]) -> np.ndarray:
+        """(rows that ask,): share of the nearest other rows that have the label."""
+        code, label = rows["code"], rows["target"]
+        asks = np.unique(np.linspace(0, len(code) - 1, ASKED).astype(int))
+        near = _codes.nearest(code, code[asks], min(COUNT + 1, len(code)))
+        hit, other = label[near] == label[asks, None], near != asks[:, None]
+        return (hit & other).sum(1) / np.maximum(1, other.sum(1))
+
+    def finish(self, rows: dict[str, np.ndarray]) -> dict[str, float]:
+        bits = np.unpackbits(rows["code"], axis=1)
+        half = float(np.minimum(bits.mean(0), 1 - bits.mean(0)).mean())
+        return {
+            "precision_at_10": float(self._precision(rows).mean()),
+            "nats_per_word": float(rows["loss"].mean()),
+            "rarer_bit": half,
+        }
+
+    def interval(self, rows: dict[str, np.ndarray], name: str, seed: int = 0) -> tuple[float, float]:
+        values = {"precision_at_10": lambda: self._precision(rows), "nats_per_word": lambda: rows["loss"]}
+        return of_mean(values[name]().tolist())[1:] if name in values else (math.nan, math.nan)
+
+    def output(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        return {"code": self.codes(net, batch)}
+
+    def answers_of(self, output: dict[str, np.ndarray]) -> list[Any]:
+        return [Text(row.astype(np.uint8).tobytes().hex()) for row in output["code"]]
+
+    def told(self, rows: dict[str, np.ndarray], i: int) -> dict[str, Any]:
+        return {"target": "", "answer": ""}
+
+    def constant(self, train: Batches, test: Batches) -> float | None:
+        """Of codes that are all the same: the chance that another row has the label."""
+        share = np.bincount(test.tensors["target"].cpu().numpy()) / len(test)
+        return float((share**2).sum())
+
+    def baselines(self, train: Batches, validation: Batches, test: Batches) -> dict[str, float] | None:
+        return {}

@@ -1,0 +1,67 @@
+"""Codes of bits: searched as distances written out, learned without labels, shipped."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+import lamina
+from lamina.core.errors import NameUnknown, SettingError
+from lamina.nets import semantic_hash
+from lamina.tasks import _codes
+
+
+@pytest.mark.parametrize("bits", [8, 24, 64, 128])
+def test_nearest_codes_are_those_of_all_distances(bits):
+    random = np.random.default_rng(bits)
+    held, asked = random.random((300, bits)) < 0.5, random.random((20, bits)) < 0.5
+    apart = (held[None] != asked[:, None]).sum(2)
+    codes, wanted = _codes.packed(held), _codes.packed(asked)
+    assert np.array_equal(_codes.distances(codes, wanted), apart)
+    assert np.array_equal(_codes.nearest(codes, wanted, 7), np.argsort(apart, 1, kind="stable")[:, :7])
+    labels = np.arange(300) % 3
+    assert _codes.precision(np.array([[0, 1, 3]]), np.array([0]), labels).tolist() == [pytest.approx(2 / 3)]
+
+
+@pytest.mark.parametrize("code", semantic_hash.CODES)
+def test_bits_are_the_signs_of_the_scores_and_learn(code):
+    torch.manual_seed(0)
+    net = semantic_hash.Net(semantic_hash.Config(vocabulary=50, bits=16, code=code))
+    tokens = torch.randint(4, 50, (5, 9))
+    nn.functional.cross_entropy(net(tokens), tokens[:, 0]).backward()
+    assert net.encode.weight.grad.abs().sum() > 0
+    net.eval()
+    taken = []
+    net.decode[0].register_forward_pre_hook(lambda _, x: taken.append(x[0]))
+    net(tokens)
+    assert torch.equal(taken[0], torch.where(net.scores(tokens) > 0, 1.0, -1.0))
+    with pytest.raises(SettingError, match="packed into bytes"):
+        semantic_hash.Net(semantic_hash.Config(bits=12))
+    with pytest.raises(NameUnknown, match="did you mean 'noise'"):
+        semantic_hash.Net(semantic_hash.Config(code="noisy"))
+
+
+def test_texts_of_a_kind_get_like_codes(tmp_path):
+    random = np.random.default_rng(0)
+    kinds = {
+        "sea": ["ship", "wave", "sail", "harbour", "storm", "deck", "anchor"],
+        "farm": ["cow", "field", "plough", "barn", "hay", "milk", "seed"],
+    }
+    filler = ["the", "a", "of", "we", "was", "and", "in", "on", "at", "it"]
+    rows = [
+        (kind, " ".join(random.permutation([*random.choice(words, 5), *random.choice(filler, 6)])))
+        for kind, words in kinds.items()
+        for _ in range(110)
+    ]
+    frame = pd.DataFrame(rows, columns=["kind", "text"])
+    settings = {"bits": 16, "hidden": 32}
+    run = lamina.fit(
+        frame, task="hash", target="kind", net_settings=settings, epochs=25, batch=16, show=False, run=tmp_path / "run"
+    )
+    score = run.score()
+    assert score.value > 0.8 and all(v < 0.6 for v in score.baselines.values()), score.baselines
+    code = run.ask("a ship in the storm").text
+    assert len(code) == 4 and lamina.load(run.ship()).ask("a ship in the storm").text == code
+    with pytest.raises(SettingError, match="asks for codes"):
+        lamina.look(frame, task="hash", target="kind", net="rnn")
