@@ -70,6 +70,7 @@ def parser() -> Parser:
     sub.add_argument("run", metavar="RUN")
     sub.add_argument("--to", default="pack", metavar="FORM", help="pack (the default), onnx; `lamina list exports`")
     sub.add_argument("--out", metavar="FILE", help="the file; in the run's folder when not given")
+    _serve_flags(commands.add_parser("serve", help="answer over HTTP, as `lamina ask` does", allow_abbrev=False))
     sub = commands.add_parser("report", help="where the report of a run is; one HTML file", allow_abbrev=False)
     sub.add_argument("run", metavar="RUN")
     sub = commands.add_parser(
@@ -134,6 +135,30 @@ def _recipe_flags(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--seeds", metavar="N", type=int, help="how often; the intervals are over seeds")
     sub.add_argument("--data", metavar="DATA", help="data instead of that which the recipe usually takes")
     sub.add_argument("--out", metavar="DIR", help="folder of its runs and pictures; else one in ./runs")
+
+
+def _serve_flags(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("models", metavar="PACK", nargs="+", help="shipped files or runs; NAME=FILE names one")
+    sub.add_argument("--port", type=int, metavar="N", help="8000; 0 takes a free one")
+    sub.add_argument("--address", metavar="IP", help="127.0.0.1, this machine alone; others need --token or --insecure")
+    sub.add_argument("--token", nargs="?", const="", metavar="TEXT",
+                     help="answer only who sends it; without TEXT that of LAMINA_TOKEN, or a new one")  # fmt: skip
+    sub.add_argument("--insecure", action="store_true", default=None, help="answer everybody who can reach the address")
+    sub.add_argument(
+        "--name", dest="names", action="append", metavar="HOST", help="a name that the server goes by; may be repeated"
+    )
+    sub.add_argument("--workers", type=int, metavar="N", help="processes; the cores are divided among them (1)")
+    sub.add_argument(
+        "--batch", type=int, metavar="N", help="rows answered together at most, where that changes no bit (64)"
+    )
+    sub.add_argument("--wait-ms", type=float, metavar="MS", help="how long a row waits for others at most (2)")
+    sub.add_argument("--queue", type=int, metavar="N", help="requests that may wait; more are refused with 503 (256)")
+    sub.add_argument("--deadline", type=float, metavar="S", help="seconds that a request may take (30)")
+    sub.add_argument("--body-mb", type=float, metavar="MB", help="largest request (32)")
+    sub.add_argument("--pixels", type=int, metavar="N", help="of the largest picture (25000000)")
+    sub.add_argument("--seconds", type=float, metavar="S", help="in which a request must have come (20)")
+    sub.add_argument("--no-watch", dest="watch", action="store_false", default=None,
+                     help="do not open a model anew when its file changes; SIGHUP still does")  # fmt: skip
 
 
 def _write_flags(sub: argparse.ArgumentParser) -> None:

@@ -267,6 +267,13 @@ def _ship(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
     return 0
 
 
+def _serve(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
+    from lamina.serving import serve
+
+    serve.show({k: v for k, v in vars(options).items() if k != "command"})
+    return 0
+
+
 def _fetch(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
     from lamina.data import _assets
 
@@ -342,6 +349,7 @@ COMMANDS = {
     "check": _check,
     "write": _write,
     "ship": _ship,
+    "serve": _serve,
     "fetch": _fetch,
     "report": _report,
     "list": _list,

@@ -17,6 +17,17 @@ ROWS = (*table.ALL, *table.LINES)  # files that hold rows, and not one text
 NAMED = 40  # characters of a text that name its row
 
 
+class Sent(str):
+    """A text that came from outside: it is never the name of a file."""
+
+
+def is_file(source: Any) -> bool:
+    """Whether a text or path that somebody asks about is to be read as a file."""
+    if isinstance(source, Path | Sent):
+        return isinstance(source, Path)
+    return isinstance(source, str) and len(source) < 250 and "\0" not in source and Path(source).is_file()
+
+
 def tables(sources: Sequence[Any], fields: Sequence[Field], inputs: Sequence[Field] = ()) -> Iterator[Table]:
     """A table per source, read as the columns that `fields` name. Raises DataError when one holds nothing.
 

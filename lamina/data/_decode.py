@@ -57,23 +57,24 @@ _quiet, _one_large = _Quiet(), threading.Lock()
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """A picture file, its header read. What goes wrong with it becomes a DataError that names the file."""
+def _opened(path: Path | bytes) -> Iterator[Image.Image]:
+    """A picture file, or its content, its header read. What goes wrong becomes a DataError that names the file."""
     try:
-        if path.exists() and not path.is_file():  # a pipe would wait for ever
+        if isinstance(path, Path) and path.exists() and not path.is_file():  # a pipe would wait for ever
             raise DataError(f"{path} is not a file.")
-        with _quiet, Image.open(path, formats=FORMATS) as image:
+        with _quiet, Image.open(io.BytesIO(path) if isinstance(path, bytes) else path, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             yield image
     except DataError:
         raise
     except Exception as error:  # a decoder fails on damaged bytes in more ways than can be listed
-        raise DataError(f"{path} {reason(path, error)}.") from None
+        named = "the picture" if isinstance(path, bytes) else path
+        raise DataError(f"{named} {reason(path, error)}.") from None
 
 
-def decode(path: Path, side: int | None = None) -> np.ndarray:
-    """uint8 (height, width, 1|3) of a picture file: JPEG, PNG, WebP, BMP, GIF (first frame), TIFF, whatever its suffix.
+def decode(path: Path | bytes, side: int | None = None) -> np.ndarray:
+    """uint8 (height, width, 1|3) of a picture file, or of its content: JPEG, PNG, WebP, BMP, GIF (first frame), TIFF, whatever its suffix.
 
     16-bit pictures are divided by 257; 32-bit and float ones follow the rule of Pictures.of_array. A JPEG may come
     2, 4 or 8 times smaller, but its shorter side no less than `side`. Raises DataError naming the file and what is
@@ -90,16 +91,12 @@ def decode(path: Path, side: int | None = None) -> np.ndarray:
     return pixels
 
 
-def _turbo(path: Path, side: int | None) -> np.ndarray | None:
+def _turbo(path: Path | bytes, side: int | None) -> np.ndarray | None:
     """decode of a usual JPEG; None for what Pillow shall take: other formats and inks, and whatever is wrong with a file."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would wait for ever
+        content = path if isinstance(path, bytes) else _jpeg(path)
+        if not content.startswith(BEGINNINGS[0]):
             return None
-        with open(path, "rb", buffering=0) as file:
-            content = file.read(3)
-            if content != BEGINNINGS[0]:
-                return None
-            content += file.read()
         *size, inks, _ = simplejpeg.decode_jpeg_header(content)
         height, width = (int(v) for v in size)
         if inks not in ("YCbCr", "Gray", "RGB") or height * width > MAX_PIXELS:
@@ -115,6 +112,15 @@ def _turbo(path: Path, side: int | None) -> np.ndarray | None:
             return _turned(simplejpeg.decode_jpeg(content, kept, min_height=height, min_width=width), turn)
     except Exception:  # a warning of libjpeg is enough, and EXIF fails in more ways than can be listed
         return None
+
+
+def _jpeg(path: Path) -> bytes:
+    """The content of a file that begins as a JPEG does; b"" of others."""
+    if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would wait for ever
+        return b""
+    with open(path, "rb", buffering=0) as file:
+        begin = file.read(3)
+        return begin + file.read() if begin == BEGINNINGS[0] else b""
 
 
 def _turned(pixels: np.ndarray, turn: int) -> np.ndarray:
@@ -194,18 +200,19 @@ def _orientation(image: Image.Image) -> int:
     return turn if 1 <= turn <= 8 and image.format != "TIFF" else 1
 
 
-def header(name: str) -> tuple[int, int, bool]:
-    """Height and width after rotation, and whether the mode is grey; pixels are not decoded."""
-    with _opened(Path(name)) as image, open(name, "rb") as file:
+def header(name: str | bytes) -> tuple[int, int, bool]:
+    """Height and width after rotation, and whether the mode is grey, of a file or its content; pixels are not decoded."""
+    sent = isinstance(name, bytes)
+    with _opened(name if sent else Path(name)) as image, io.BytesIO(name) if sent else open(name, "rb") as file:
         if image.format == "PNG" and "exif" not in image.info:  # some tools write EXIF behind the pixels
-            file.seek(max(0, os.fstat(file.fileno()).st_size - (1 << 17)))
+            file.seek(max(0, file.seek(0, os.SEEK_END) - (1 << 17)))
             if b"eXIf" in file.read():
                 image.load()
         width, height = image.size
         return (width, height, image.mode in GREY) if _orientation(image) > 4 else (height, width, image.mode in GREY)
 
 
-def reason(path: Path, error: Exception) -> str:
+def reason(path: Path | bytes, error: Exception) -> str:
     """What is wrong with a file that could not be decoded."""
     if isinstance(error, PermissionError):
         return "cannot be read: permission denied"
@@ -214,7 +221,10 @@ def reason(path: Path, error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError):
         return f"has more pixels than the limit of {MAX_PIXELS:,}; make it smaller"
     begin, why = b"\x89PNG", "its header is incomplete"
-    with contextlib.suppress(OSError, ValueError), open(path, "rb") as file:
+    with (
+        contextlib.suppress(OSError, ValueError),
+        io.BytesIO(path) if isinstance(path, bytes) else open(path, "rb") as file,
+    ):
         begin = file.read(16)
     if not begin:
         return "is empty (0 bytes)"

@@ -22,7 +22,7 @@ SAMPLE = 64  # files that are looked at to tell grey from colour
 
 
 class Pictures:
-    """Rows of pictures: uint8 (rows, height, width, channels), or paths; never both."""
+    """Rows of pictures: uint8 (rows, height, width, channels), or paths, or the content of files as bytes; never two."""
 
     def __init__(self, array: np.ndarray | None, paths: np.ndarray | None) -> None:
         self.array = array
@@ -35,6 +35,13 @@ class Pictures:
     def of_files(cls, paths: Iterable[Path]) -> Pictures:
         """Pictures in files, decoded when they are needed."""
         return cls(None, np.array([str(p) for p in paths], object))
+
+    @classmethod
+    def of_bytes(cls, contents: Sequence[bytes]) -> Pictures:
+        """Pictures whose files were sent, not stored: the content of each."""
+        held = np.empty(len(contents), object)
+        held[:] = contents
+        return cls(None, held)
 
     @classmethod
     def of_array(cls, array: np.ndarray) -> Pictures:
@@ -79,7 +86,10 @@ class Pictures:
 
     def open(self, row: int, side: int | None = None) -> np.ndarray:
         """uint8 (height, width, 1|3) of a row in full size; `side` as in decode. Raises DataError."""
-        return self.array[row] if self.array is not None else decode(Path(self.paths[row]), side)
+        if self.array is not None:
+            return self.array[row]
+        file = self.paths[row]
+        return decode(file if isinstance(file, bytes) else Path(file), side)
 
     def framed(self, row: int, shape: tuple[int, ...], fit: str) -> np.ndarray:
         """uint8 (channels, height, width) of a row in a frame of this shape; `fit` as in pack. Raises DataError."""

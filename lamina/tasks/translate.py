@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from lamina.core.answers import Text
 from lamina.core.errors import DataError
+from lamina.data._asked import is_file
 from lamina.data._batches import Batches
 from lamina.data._table import TEST, Field, Table
 from lamina.data._tokens import END, PADDING, START, Tokens
@@ -125,7 +126,7 @@ class Translate(Task):
         """Sentences, or files with one a line, are translated together."""
         names, texts = [], []
         for source in sources:
-            if isinstance(source, Path) or (len(str(source)) < 250 and Path(str(source)).is_file()):
+            if is_file(source):
                 lines = Path(source).read_text(encoding="utf-8", errors="replace").splitlines()
                 names += [f"line {i + 1}" for i in range(len(lines))]
                 texts += lines

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from lamina.core.answers import Text
 from lamina.core.errors import DataError
+from lamina.data._asked import is_file
 from lamina.data._batches import Batches
 from lamina.data._running import IGNORED, Windows
 from lamina.data._table import Field, Table
@@ -160,7 +161,7 @@ class Write(Task):
         found = []
         for number, source in enumerate(sources):
             name, text = f"text {number + 1}", source
-            if isinstance(source, Path) or (len(str(source)) < 250 and Path(str(source)).is_file()):
+            if is_file(source):
                 name, text = str(source), _content(Path(source))
             if not isinstance(text, str):
                 raise DataError(f"this net goes on with texts; {type(source).__name__} is none.")

@@ -1,0 +1,1 @@
+"""lamina serve: trained nets over HTTP; they answer as `lamina ask` does, bit for bit on the same machine."""

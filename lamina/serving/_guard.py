@@ -1,0 +1,146 @@
+"""Guard: what is checked before a request is looked at: host, origin, token, length, and how long it takes to come.
+
+A page of another origin could ask a server on this machine through the browser of who sits at it, and by DNS rebinding even
+read the answers: so Host must be an address or a known name, and Origin, where there is one, this server's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+import json
+import socket
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from lamina.core.errors import SettingError
+from lamina.serving._errors import Refused
+from lamina.serving._metrics import Metrics
+
+OPEN = ("/healthz", "/readyz")  # asked without a token
+SHORTEST = 16  # characters of a token
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class Guard:
+    """An ASGI application around another one."""
+
+    def __init__(
+        self, app: Any, metrics: Metrics, names: Sequence[str], token: str | None, body: int, seconds: float
+    ) -> None:
+        self.app, self.metrics, self.body, self.seconds = app, metrics, body, seconds
+        self.names = {n.lower() for n in (*names, "localhost", socket.gethostname())}
+        self.token = token.encode() if token else None
+        self.draining = False
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        headers = {k.decode("latin-1"): v for k, v in scope["headers"]}
+        status, begun = [500], time.monotonic()
+
+        async def counted(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                status[0] = message["status"]
+                more = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
+                more += [(b"connection", b"close")] if self.draining or status[0] in (408, 413) else []
+                message = {**message, "headers": [*message["headers"], *more]}
+            await send(message)
+
+        try:
+            self._admit(scope, headers)
+            scope["lamina.body"] = await self._body(receive, headers)
+            await self.app(scope, receive, counted)
+        except Refused as refused:
+            await answer(counted, refused.status, {"error": refused.why}, refused.again)
+        finally:
+            where = scope.get("lamina.address", "other")
+            self.metrics.add("lamina_requests_total", address=where, status=str(status[0]))
+            self.metrics.observe("lamina_request_seconds", time.monotonic() - begun, address=where)
+
+    def _admit(self, scope: dict[str, Any], headers: dict[str, bytes]) -> None:
+        host = headers.get("host", b"").decode("latin-1")
+        if not self._known(host):
+            raise Refused(421, "this server does not go by that name; lamina serve --name NAME adds one.")
+        origin = headers.get("origin")
+        if origin is not None and origin.decode("latin-1").lower() not in (
+            f"http://{host}".lower(),
+            f"https://{host}".lower(),
+        ):
+            raise Refused(403, "pages of other origins are not answered.")
+        if headers.get("sec-fetch-site") == b"cross-site" and scope["method"] != "GET":
+            raise Refused(403, "pages of other origins are not answered.")
+        if self.token and scope["path"] not in OPEN and not (scope["method"] == "GET" and scope["path"] == "/"):
+            given = headers.get("authorization", b"")
+            scheme, _, word = given.partition(b" ")
+            if not (hmac.compare_digest(word, self.token) and scheme.lower() == b"bearer"):
+                raise Refused(401, "a token is needed: Authorization: Bearer TOKEN.")
+        if headers.get("content-encoding", b"identity") not in (b"identity", b""):
+            raise Refused(415, "bodies are taken as they are, not compressed.")
+        length = headers.get("content-length", b"0")
+        if not length.isdigit():
+            raise Refused(400, "Content-Length is no number.")
+        if int(length[:19]) > self.body:
+            raise Refused(413, f"a body may have {self.body:,} bytes.")
+
+    def _known(self, host: str) -> bool:
+        name = (
+            host.lower().rpartition(":")[0]
+            if host.rpartition(":")[2].isdigit() and not host.endswith("]")
+            else host.lower()
+        )
+        try:
+            ipaddress.ip_address(name.strip("[]"))
+            return True
+        except ValueError:
+            return name in self.names
+
+    async def _body(self, receive: Any, headers: dict[str, bytes]) -> bytes:
+        """The whole body, no longer and no slower than allowed. Raises Refused (408, 413)."""
+        parts, held = [], 0
+        try:
+            async with asyncio.timeout(self.seconds):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise Refused(400, "the request broke off.")
+                    parts.append(message.get("body", b""))
+                    held += len(parts[-1])
+                    if held > self.body:
+                        raise Refused(413, f"a body may have {self.body:,} bytes.")
+                    if not message.get("more_body"):
+                        return b"".join(parts)
+        except TimeoutError:
+            raise Refused(408, f"the body did not come within {self.seconds:g} s.") from None
+
+
+async def answer(send: Send, status: int, value: Any, again: int | None = None) -> None:
+    """Send JSON."""
+    body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers += [(b"retry-after", str(again).encode())] if again else []
+    headers += [(b"www-authenticate", b"Bearer")] if status == 401 else []
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def permitted(address: str, token: str | None, insecure: bool) -> None:
+    """Raises SettingError where a server would answer other machines unasked."""
+    if token is not None and len(token) < SHORTEST:
+        raise SettingError(f"--token must have {SHORTEST} characters or more.")
+    try:
+        loopback = address == "localhost" or ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        raise SettingError(
+            f"--address must be an address such as 127.0.0.1 or 0.0.0.0, not '{address[:60]}'."
+        ) from None
+    if not loopback and not token and not insecure:
+        raise SettingError(
+            f"{address} can be reached by other machines: give --token TOKEN, or --insecure to answer everybody."
+        )

@@ -1,0 +1,213 @@
+"""Model: a trained net that is served: opened once, its rows answered alone or several at once, with the same bits.
+
+A product of matrices may add in another order when it has more rows, so a batch may answer otherwise than a row alone, in the last
+bit. Which sizes of batch answer alike is measured when a model is opened: every row of a batch of each size must have the bits
+of the row asked alone. Only such sizes are used, filled up with rows whose answers nobody gets; a net that has none answers
+row by row.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lamina.core.answers import told
+from lamina.core.errors import SettingError
+from lamina.data._asked import Sent
+from lamina.data._pictures import Pictures
+from lamina.data._table import Column, Field, Table
+from lamina.serving import _rows
+from lamina.serving._rows import Row
+
+SIZES = (2, 4, 8, 16, 32, 64)
+ROWS = 8  # that are asked alone, to compare with
+PROVING = 5.0  # seconds that a proof may take
+GATHERED = ("image", "number", "date", "label")  # kinds of column whose rows have one shape
+LATER = ("write", "translate")  # tasks that read a text by themselves
+
+
+class Model:
+    """One served net. `name` in addresses; `sizes` of batches that answer to the bit as rows alone, ascending, 1 first."""
+
+    def __init__(self, name: str, path: Path, opened: Any, most: int = 64) -> None:
+        self.name, self.path, self.opened = name, path, opened
+        found = opened.columns if hasattr(opened, "columns") else (opened.inputs, opened.target)
+        self.inputs: tuple[Field, ...] = tuple(found[0])
+        self.target: Field = found[1]
+        self.task: str = _about(opened, "task")
+        self.net: str = _about(opened, "net")
+        self.writes = hasattr(getattr(opened, "task", None), "write")
+        self.sizes, self.row_seconds = (1,), 0.0
+        self.gathers = self._plain() and alike(self)
+        """whether rows of several requests can be answered together"""
+        if self.gathers:
+            self.sizes, self.row_seconds = proven(self, most)
+
+    def _plain(self) -> bool:
+        """Whether all rows have one shape, and are answered by the plain way."""
+        if any(f.kind not in GATHERED for f in self.inputs) or not hasattr(self.opened, "outputs"):
+            return False
+        task = getattr(self.opened, "task", None)
+        if task is None:  # an ONNX file
+            return True
+        from lamina.tasks._task import Task
+
+        return type(task).asked is Task.asked and type(task).placed is Task.placed
+
+    def read(self, row: Row) -> Table:
+        """One row as columns that the net can be given: pictures decoded, and in the frame where the net wants one. Raises DataError."""
+        table = _rows.table([row], self.inputs)
+        table = table.conform(self.inputs)
+        for field in self.inputs:
+            values = table[field.name].values
+            if not isinstance(values, Pictures):
+                continue
+            side = max(field.shape[1:])
+            if hasattr(self.opened, "session"):  # an ONNX file resizes by itself
+                pixels = values.open(0, side)[None]
+            else:
+                pixels = np.ascontiguousarray(values.framed(0, field.shape, field.fit))[None].transpose(0, 2, 3, 1)
+            table = table.with_column(Column(field, Pictures(pixels, None)))
+        return table
+
+    def kind(self, table: Table) -> tuple:
+        """Rows of one kind can be answered together."""
+        return tuple(
+            v.array.shape
+            for f in self.inputs
+            if isinstance(v := table[f.name].values, Pictures) and v.array is not None
+        )
+
+    def together(self, tables: Sequence[Table]) -> list[Any]:
+        """One answer per table of one row, all of one kind: at most as many as the largest of `sizes`."""
+        rows = len(tables)
+        size = next((s for s in self.sizes if s >= rows), 0)
+        if not size:
+            return [answer for table in tables for answer in self.together([table])]
+        table = stacked([*tables, *[tables[-1]] * (size - rows)], self.inputs)
+        return self._told(self.opened.outputs(table))[:rows]
+
+    def _told(self, outputs: dict[str, np.ndarray]) -> list[Any]:
+        task = getattr(self.opened, "task", None)
+        if task is not None:
+            return task.answers_of(outputs)
+        return told(outputs, self.opened.classes, self.opened.content["threshold"])
+
+    def answers(self, rows: Sequence[Row]) -> tuple[list[tuple[str, Any]], list[tuple[str, str]]]:
+        """(name, answer) of rows that came in one request, and (where, why): what `lamina ask` gives for them. Raises LaminaError."""
+        texts = [row.values[self.inputs[0].name] for row in rows]
+        if self.task.partition("/")[0] in LATER and all(isinstance(t, Sent) for t in texts):
+            return self.opened.answers(*texts)
+        return self.opened.answers(_rows.table(rows, self.inputs))
+
+    def outputs(self, rows: Sequence[Row]) -> dict[str, np.ndarray]:
+        """What the net gives for rows, as arrays: "probabilities" (rows, classes), "answer" (rows,) ..."""
+        return self.opened.outputs(_rows.table(rows, self.inputs))
+
+
+def _about(opened: Any, name: str) -> str:
+    plan = getattr(opened, "plan", None)
+    return getattr(plan, name) if plan is not None else opened.content[name]
+
+
+def stacked(tables: Sequence[Table], inputs: Sequence[Field]) -> Table:
+    """Tables of one row each as one table. Pictures must have one size.
+
+    They lie in memory channel by channel, as those of files do: torch chooses how it adds by that too.
+    """
+    columns = {}
+    for field in inputs:
+        values = [t[field.name].values for t in tables]
+        if isinstance(values[0], Pictures):
+            planes = np.concatenate([v.array.transpose(0, 3, 1, 2) for v in values])
+            columns[field.name] = Column(field, Pictures(planes.transpose(0, 2, 3, 1), None))
+        else:
+            columns[field.name] = Column(field, np.concatenate(values))
+    return Table(columns, "what was sent", "memory", np.array([t.names[0] for t in tables], object), tried=len(tables))
+
+
+def alike(model: Model) -> bool:
+    """Whether a row that is read and asked as gathered ones are has the answer of `lamina ask`."""
+    for table in _made(model.inputs)[:3]:
+        values = {}
+        for field in model.inputs:
+            held = table[field.name].values
+            if isinstance(held, Pictures):
+                values[field.name] = _rows.png(held.open(0))
+            elif field.kind == "label":
+                values[field.name] = field.classes[held[0]] if held[0] >= 0 else None
+            else:
+                values[field.name] = float(held[0]) if field.kind == "number" else "2020-05-06 07:08:09"
+        row = Row("row 0", values)
+        if model.together([model.read(row)])[0] != model.answers([row])[0][0][1]:
+            return False
+    return True
+
+
+def proven(model: Model, most: int) -> tuple[tuple[int, ...], float]:
+    """Sizes of batches whose rows have the bits of rows alone, and the seconds of a row in the largest of these."""
+    rows = _made(model.inputs)
+    begun = time.perf_counter()
+    alone = [model.opened.outputs(stacked([row], model.inputs)) for row in rows]
+    seconds = (time.perf_counter() - begun) / len(rows)
+    sizes = [1]
+    for size in SIZES:
+        if size > most or time.perf_counter() - begun + 2 * size * seconds > PROVING:
+            break
+        began, equal = time.perf_counter(), True
+        for first in (0, 3):
+            places = [(first + i) % len(rows) for i in range(size)]
+            outputs = model.opened.outputs(stacked([rows[p] for p in places], model.inputs))
+            equal = equal and all(
+                outputs[name][i].tobytes() == alone[p][name][0].tobytes()
+                for name in outputs
+                for i, p in enumerate(places)
+            )
+        if equal:
+            sizes.append(size)
+            seconds = (time.perf_counter() - began) / (2 * size)
+    return tuple(sizes), seconds
+
+
+def _made(inputs: Sequence[Field]) -> list[Table]:
+    """Rows of random values in the frame: what is added in another order shows in some bit of them."""
+    random = np.random.default_rng(0)
+    columns = {}
+    for field in inputs:
+        if field.kind == "image":
+            channels, height, width = field.shape
+            pixels = random.integers(0, 256, (ROWS, height, width, channels), np.uint8)
+            columns[field.name] = Column(field, Pictures(pixels, None))
+        elif field.kind == "label":
+            columns[field.name] = Column(field, random.integers(-1, len(field.classes), ROWS))
+        else:
+            columns[field.name] = Column(field, random.normal(0, 1e6 if field.kind == "date" else 50, ROWS))
+    table = Table(columns, "proof", "memory", np.array([f"row {i}" for i in range(ROWS)], object), tried=ROWS)
+    return [table.take(np.array([i])) for i in range(ROWS)]
+
+
+def opened(name: str, path: Path, most: int = 64) -> Model:
+    """Open a pack, an ONNX file, or a run to serve it. Raises LaminaError."""
+    if path.is_file():  # an ONNX file needs no torch
+        from lamina.ship._parcel import load
+    else:
+        from lamina.api import load
+    return Model(name, path, load(path), most)
+
+
+def named(words: Sequence[str]) -> dict[str, Path]:
+    """Names and paths of models given as PATH or NAME=PATH. Raises SettingError."""
+    found: dict[str, Path] = {}
+    for word in words:
+        name, equals, path = word.partition("=")
+        if not equals or "/" in name:
+            name, path = Path(word).stem if Path(word).is_file() else Path(word).name, word
+        name = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
+        if name in found:
+            raise SettingError(f"two models are named {name}; name one: lamina serve {name}=... other={path}.")
+        found[name] = Path(path)
+    return found

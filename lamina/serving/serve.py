@@ -1,0 +1,331 @@
+"""serve: the process of `lamina serve`: opens the models, listens, swaps models whose files change, and ends without losing a request.
+
+SIGTERM or Ctrl-C: /readyz says no, answers ask for their connections to be closed, what was accepted is answered, then the process
+ends. SIGHUP, or another content of a model's file, opens it anew beside the old one; a file that cannot be opened changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import logging
+import multiprocessing
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lamina.core import device
+from lamina.core.check import within
+from lamina.core.errors import LaminaError, SettingError
+from lamina.serving._guard import Guard, permitted
+
+LOG = logging.getLogger("lamina.serving")
+NEEDED = ("starlette", "uvicorn", "httptools", "python_multipart")
+LINGER = 0.25  # seconds in which connections that stay open are told to close
+DRAIN = 30  # seconds that accepted requests may still take
+CONNECTIONS = 2048
+BACKLOG = 2048
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is served and how."""
+
+    models: tuple[str, ...]
+    """paths of packs, ONNX files and runs, or NAME=PATH"""
+    address: str = "127.0.0.1"
+    port: int = 8000
+    token: str | None = None
+    insecure: bool = False
+    names: tuple[str, ...] = ()
+    workers: int = 1
+    queue: int = 256
+    batch: int = 64
+    wait_ms: float = 2.0
+    deadline: float = 30.0
+    body_mb: float = 32.0
+    pixels: int = 25_000_000
+    seconds: float = 20.0
+    watch: bool = True
+
+
+def checked(options: Options) -> Options:
+    """The options, a token made where one is asked for without a word. Raises SettingError."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SettingError(f"{missing[0]} is not installed; pip install 'lamina[serve]'.")
+    permitted(options.address, options.token, options.insecure)
+    within("--port", options.port, 0, 65_535)
+    within("--workers", options.workers, 1, 64)
+    within("--queue", options.queue, 1, 1 << 20)
+    within("--batch", options.batch, 1, 64)
+    return options
+
+
+def show(words: dict[str, Any]) -> None:
+    """The whole of `lamina serve`."""
+    token = words.pop("token")
+    if token == "":
+        token = os.environ.get("LAMINA_TOKEN") or secrets.token_urlsafe(24)
+        if "LAMINA_TOKEN" not in os.environ:
+            sys.stderr.write(f"token: {token}\n")
+    given: dict[str, Any] = {k: v for k, v in words.items() if v is not None}
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    options = checked(Options(token=token, **given))
+    from lamina.serving._model import named
+
+    named(options.models)
+    listening = bound(options)
+    host = f"[{options.address}]" if ":" in options.address else options.address
+    where = f"http://{host}:{listening.getsockname()[1]}/"
+    with listening:
+        if options.workers == 1:
+            asyncio.run(serve(options, listening, lambda _: _tell(f"{where} is ready; Ctrl-C ends it.")))
+        else:
+            _several(options, listening, where)
+
+
+def _tell(sentence: str) -> None:
+    sys.stderr.write(sentence + "\n")
+    sys.stderr.flush()
+
+
+def bound(options: Options) -> socket.socket:
+    """A socket that listens. Raises SettingError where the port is taken."""
+    family = socket.AF_INET6 if ":" in options.address else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((options.address, options.port))
+    except OSError as error:
+        made.close()
+        raise SettingError(f"{options.address}:{options.port} cannot be listened on: {error.strerror}.") from None
+    made.listen(BACKLOG)
+    made.setblocking(False)
+    return made
+
+
+def _several(options: Options, listening: socket.socket, where: str) -> None:
+    """Processes that share the socket; one that dies is begun anew, all end together."""
+    context = multiprocessing.get_context("spawn")
+    stopping = {"now": False}
+
+    def begin() -> Any:
+        process = context.Process(target=_work, args=(options, listening, options.workers))
+        process.start()
+        return process
+
+    def stop(number: int, _: Any) -> None:
+        stopping["now"] = True
+        for process in processes:
+            if process.is_alive():
+                process.terminate()
+
+    processes: list[Any] = [begin() for _ in range(options.workers)]
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, lambda *_: [os.kill(p.pid, signal.SIGHUP) for p in processes if p.pid])
+    _tell(f"{where} is served by {options.workers} processes; Ctrl-C ends them.")
+    born = [time.monotonic()] * len(processes)
+    while not stopping["now"]:
+        for i, process in enumerate(processes):
+            process.join(0.5 / len(processes))
+            if not process.is_alive() and not stopping["now"]:
+                if time.monotonic() - born[i] < 2 or process.exitcode == 2:
+                    stop(0, None)
+                    raise SettingError("a process of the server ended at once; its message stands above.")
+                processes[i], born[i] = begin(), time.monotonic()
+    for process in processes:
+        process.join()
+
+
+def _work(options: Options, listening: socket.socket, workers: int) -> None:
+    """One of several processes: the cores are divided among them."""
+    threads = str(max(1, device.cores() // workers))
+    os.environ["OMP_NUM_THREADS"] = threads
+    os.environ["LAMINA_THREADS"] = threads
+    try:
+        asyncio.run(serve(options, listening, lambda _: None))
+    except LaminaError as error:
+        _tell(f"lamina: {error}")
+        sys.exit(2)
+
+
+async def serve(options: Options, listening: socket.socket, ready: Callable[[Callable[[], Any]], Any]) -> None:
+    """Open the models and answer until a signal, or what `ready` is given, ends it. Raises LaminaError where a model cannot be opened."""
+    import uvicorn
+
+    from lamina.serving import _app
+    from lamina.serving._model import named, opened
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    paths = named(options.models)
+    settings = _app.Settings(options.queue, options.wait_ms / 1000, options.deadline, options.pixels)
+    state = _app.State(settings)
+    for name, path in paths.items():
+        model = await asyncio.to_thread(opened, name, path, options.batch)
+        _announce(model)
+        state.put(model)
+    guard = Guard(
+        _app.app(state),
+        state.metrics,
+        (options.address, *options.names),
+        options.token,
+        int(options.body_mb * 1e6),
+        options.seconds,
+    )
+    config = uvicorn.Config(
+        guard, http=_protocol(options.seconds), ws="none", lifespan="off", access_log=False, log_config=None, server_header=False,
+        timeout_keep_alive=15, timeout_graceful_shutdown=DRAIN, limit_concurrency=CONNECTIONS, backlog=BACKLOG,
+    )  # fmt: skip
+    server = uvicorn.Server(config)
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
+    loop, ending, again = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+    with _signals(loop, ending, again):
+        running = loop.create_task(server.serve([listening]))
+        while not server.started and not running.done():
+            await asyncio.sleep(0.005)
+        state.ready = True
+        ready(lambda: loop.call_soon_threadsafe(ending.set))
+        watcher = loop.create_task(_watch(state, paths, options, again))
+        done, _ = await asyncio.wait({running, loop.create_task(ending.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        state.ready, guard.draining = False, True
+        watcher.cancel()
+        if running not in done:
+            await asyncio.sleep(LINGER)
+        server.should_exit = True
+        await running
+        await state.close()
+        state.executor.shutdown()
+
+
+def _announce(model: Any) -> None:
+    said = f"up to {model.sizes[-1]} rows at once, to the bit as alone" if model.sizes[-1] > 1 else "row by row"
+    if model.gathers and model.sizes[-1] == 1:
+        said += " (several rows at once would change the last bits here)"
+    _tell(f"{model.name}: {model.task} {model.target.name}, {model.net}; answers {said}")
+
+
+@contextlib.contextmanager
+def _signals(loop: asyncio.AbstractEventLoop, ending: asyncio.Event, again: asyncio.Event) -> Any:
+    numbers = [signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    set_to = {number: again.set if number not in (signal.SIGTERM, signal.SIGINT) else ending.set for number in numbers}
+    before = {}
+    try:
+        for number, action in set_to.items():
+            try:
+                loop.add_signal_handler(number, action)
+            except (
+                NotImplementedError,
+                RuntimeError,
+                ValueError,
+            ):  # Windows, or a thread: the first one ends it there too
+                with contextlib.suppress(ValueError):
+                    before[number] = signal.signal(number, lambda *_, a=action: loop.call_soon_threadsafe(a))
+        yield
+    finally:
+        for number in set_to:
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.remove_signal_handler(number)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+async def _watch(state: Any, paths: dict[str, Path], options: Options, again: asyncio.Event) -> None:
+    """Open a model anew after SIGHUP, or when its file is another one and has not changed for a second."""
+    from lamina.serving._model import opened
+
+    seen = {name: stamp(path) for name, path in paths.items()}
+    pending: dict[str, Any] = {}
+    while True:
+        asked = False
+        try:
+            await asyncio.wait_for(again.wait(), 1.0)
+            again.clear()
+            asked = True
+        except TimeoutError:
+            if not options.watch:
+                continue
+        for name, path in paths.items():
+            now = stamp(path)
+            changed = now is not None and now != seen[name]
+            steady = pending.get(name) == now
+            pending[name] = now
+            if not asked and not (changed and steady):
+                continue
+            seen[name] = now
+            try:
+                model = await asyncio.to_thread(opened, name, path, options.batch)
+            except LaminaError as error:
+                _tell(f"{name} stays as it was: {error}")
+                continue
+            state.put(model)
+            _announce(model)
+
+
+def stamp(path: Path) -> tuple[int, int, int] | None:
+    """What tells that a file is another one; None where there is none."""
+    try:
+        found = (path / "best.safetensors" if path.is_dir() else path).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _protocol(seconds: float) -> type:
+    """uvicorn's protocol, for clients that are slow: a request's head must come within `seconds`, and be not long."""
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+    head = 1 << 16  # bytes
+
+    class Patient(HttpToolsProtocol):
+        """One connection."""
+
+        _late: asyncio.TimerHandle | None = None
+        _held = 0
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._begin()
+
+        def _begin(self) -> None:
+            self._held = 0
+            if self._late is None:
+                self._late = self.loop.call_later(seconds, self._cut)
+
+        def _cut(self) -> None:
+            self._late = None
+            if self.transport is not None and not self.transport.is_closing():
+                self.transport.abort() if hasattr(self.transport, "abort") else self.transport.close()
+
+        def data_received(self, data: bytes) -> None:
+            if self._late is None and (self.cycle is None or self.cycle.response_complete):
+                self._begin()
+            if self._late is not None:
+                self._held += len(data)
+            super().data_received(data)
+            if self._late is not None and self._held > head and self.transport and not self.transport.is_closing():
+                self._cut()
+
+        def on_headers_complete(self) -> None:
+            if self._late is not None:
+                self._late.cancel()
+                self._late = None
+            super().on_headers_complete()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            if self._late is not None:
+                self._late.cancel()
+                self._late = None
+            super().connection_lost(exc)
+
+    return Patient
