@@ -134,6 +134,7 @@ def _recipe_flags(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--record", action="store_true", help="write what was measured into lamina/recipes/RESULTS.md")
     sub.add_argument("--seeds", metavar="N", type=int, help="how often; the intervals are over seeds")
     sub.add_argument("--data", metavar="DATA", help="data instead of that which the recipe usually takes")
+    sub.add_argument("--minutes", metavar="M", type=float, help="of each fit, for recipes that are bound by time")
     sub.add_argument("--out", metavar="DIR", help="folder of its runs and pictures; else one in ./runs")
 
 

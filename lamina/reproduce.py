@@ -19,7 +19,7 @@ from lamina.show import fields
 
 def recipe(
     name: str, *, quick: bool = False, record: bool = False, seeds: int | None = None, data: str | None = None,
-    out: str | None = None, console: Console | None = None,
+    minutes: float | None = None, out: str | None = None, console: Console | None = None,
 ) -> _recipe.Made:  # fmt: skip
     """Run a recipe and print its table; the runs and pictures stay in `out`. Raises LaminaError."""
     module, console = catalog.find("recipes", name), console or Console(highlight=False)
@@ -28,10 +28,13 @@ def recipe(
     folder = Path(out) if out else _free(name)
     count = seeds or (1 if quick else module.SEEDS)
     console.print(Text(f"  {catalog.describe('recipes', name).summary}", style="bold"))
-    made = _recipe.make(module, quick, count, folder, data, lambda line: console.print(Text(f"  {line}", style="dim")))
+    made = _recipe.make(
+        module, quick, count, folder, data, lambda line: console.print(Text(f"  {line}", style="dim")), minutes
+    )
     _print(made, module.HISTORY, folder, console)
     if record:
-        options = "".join([f" --seeds {seeds}" if seeds else "", f" --data {shlex.quote(data)}" if data else ""])
+        options = "".join([f" --seeds {seeds}" if seeds else "", f" --data {shlex.quote(data)}" if data else "",
+                           f" --minutes {minutes:g}" if minutes else ""])  # fmt: skip
         console.print(fields([("recorded", str(_results.record(made, f"lamina recipe {name}{options}")))]))
     return made
 

@@ -122,3 +122,17 @@ def test_precision_of_each_class():
     assert measure.finish(only)["map"] == pytest.approx(numbers["map of b"])
     low, high = measure.interval(rows, "map of b", classes=tuple("abcdef"))
     assert low < numbers["map of b"] < high
+
+
+def test_the_threshold_is_that_of_the_best_f1():
+    rows = made(4)
+    best = measure.threshold(rows)
+    scores = np.unique(rows["boxes"][..., 4][rows["boxes"][..., 4] > 0])
+
+    def f1(least):
+        kept = {**rows, "boxes": rows["boxes"] * (rows["boxes"][..., 4] >= least)[..., None]}
+        found = measure.matched(kept)
+        return 2 * found.hit[0, 0].sum() / (found.hit.shape[2] + found.objects[0].sum())
+
+    assert f1(best) == pytest.approx(max(f1(s) for s in scores[:: max(1, len(scores) // 60)]), abs=0.01)
+    assert f1(best) > f1(scores[0]) and measure.threshold({**rows, "boxes": np.zeros_like(rows["boxes"])}) is None

@@ -60,10 +60,19 @@ ASSETS = {
         "d/dataset-fashion-mnist/dataset-fashion-mnist_0.0~git20200523.55506a9-1_all.deb", 31, "MIT",
         "39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0", "70,000 pictures of clothes, 28x28, in ten classes",
     ),
+    "emoji-datasource-google": Asset(
+        "npm", "emoji-datasource-google@16.0.0", "emoji-datasource-google-16.0.0.tgz", 74, "MIT (drawings: Noto Emoji, Apache-2.0)",
+        "fb5fd131b362aab7a55542d2a147a79708cce0a8b1c1bbacd470172708b5c438", "3,786 pictures of symbols, 64x64, drawn by Google",
+    ),
+    "emoji-datasource-twitter": Asset(
+        "npm", "emoji-datasource-twitter@16.0.0", "emoji-datasource-twitter-16.0.0.tgz", 62, "MIT (drawings: Twemoji, CC-BY-4.0)",
+        "f64a530c63bca463bd8317fdc4615ce63a53a0c65018e4ce2d848aaba7a28877", "3,786 pictures of symbols, 64x64, drawn by Twitter",
+    ),
 }  # fmt: skip
 NEEDED = {
     "stamps": ("tuxpaint-stamps-default", "lomiri-wallpapers-16.04", "mate-backgrounds"),
     "fashion": ("dataset-fashion-mnist",),
+    "emoji": ("emoji-datasource-google", "emoji-datasource-twitter"),
 }
 """source -> its assets"""
 

@@ -35,6 +35,8 @@ class Matched:
     """bool (sizes, thresholds, answers): counts neither as right nor as wrong"""
     objects: np.ndarray
     """int (sizes, rows, classes): objects that can be found"""
+    score: np.ndarray
+    """(answers,)"""
 
 
 def finish(rows: Rows, classes: Sequence[str] = ()) -> dict[str, float]:
@@ -52,6 +54,20 @@ def interval(rows: Rows, name: str, seed: int = 0, classes: Sequence[str] = ()) 
     """95 % interval of one of finish's numbers: bootstrap over pictures."""
     found, n = matched(rows, len(classes) or None), len(rows["target"])
     return bootstrap(lambda at: _numbers(found, np.bincount(at, minlength=n), classes)[name], n, seed, draws=200)
+
+
+def threshold(rows: Rows) -> float | None:
+    """The score from which on answers are best said: where the mean of precision and recall (F1) at an overlap of 0.5 is highest.
+
+    None where no answer is right.
+    """
+    found = matched(rows)
+    order = np.argsort(-found.score, kind="stable")
+    right = found.hit[0, 0, order].cumsum()
+    if not len(right) or not right[-1]:
+        return None
+    f1 = 2 * right / (np.arange(len(right)) + 1 + found.objects[0].sum())
+    return float(found.score[order][f1.argmax()])
 
 
 def matched(rows: Rows, classes: int | None = None) -> Matched:
@@ -86,7 +102,7 @@ def matched(rows: Rows, classes: int | None = None) -> Matched:
         inside = truth_key[~outside[0][i]]
         np.add.at(objects[i].reshape(-1), inside, 1)
     order = np.lexsort((np.arange(len(key)), -score, kind))
-    return Matched(kind[order], row[order], hit[..., order], ignored[..., order], objects)
+    return Matched(kind[order], row[order], hit[..., order], ignored[..., order], objects, score[order])
 
 
 def _area(box: np.ndarray) -> np.ndarray:

@@ -7,7 +7,8 @@ SYSTEMS are the rows of the source lectures that it makes again; HISTORY says wh
     run(quick, seed, folder, data) -> Outcome
 
 trains by the product's own words. quick: about a second on few rows of the digits that come with Lamina, to see that it runs.
-folder: where its runs and pictures go. data: a path instead of the data that it usually takes, or None.
+folder: where its runs and pictures go. data: a path instead of the data that it usually takes, or None. A recipe whose fits last so
+many minutes as it is given says MINUTES, and takes `minutes`.
 """
 
 from __future__ import annotations
@@ -61,21 +62,26 @@ class Made:
 
 
 def make(
-    module: ModuleType, quick: bool, seeds: int, folder: Path, data: str | None, say: Callable[[str], None]
-) -> Made:
-    """Run a recipe with the seeds 0, 1 ...; `say` is told how far it is. Raises LaminaError."""
+    module: ModuleType, quick: bool, seeds: int, folder: Path, data: str | None, say: Callable[[str], None],
+    minutes: float | None = None,
+) -> Made:  # fmt: skip
+    """Run a recipe with the seeds 0, 1 ...; `say` is told how far it is; `minutes` of each fit. Raises LaminaError."""
+    name = module.__name__.rpartition(".")[2]
+    if minutes is not None and not hasattr(module, "MINUTES"):
+        raise SettingError(f"recipe {name} has no time of its own to be changed; leave --minutes out.")
+    how = {"minutes": minutes} if minutes is not None else {}
     if seeds < 1:
         raise SettingError(f"--seeds must be 1 or more, not {seeds}.")
     outcomes, seconds = [], []
     for seed in range(seeds):
         start = time.monotonic()
-        outcome = module.run(quick, seed, folder / f"seed-{seed}", data)
+        outcome = module.run(quick, seed, folder / f"seed-{seed}", data, **how)
         seconds.append(time.monotonic() - start)
         outcomes.append(outcome)
-        told = ", ".join(f"{name} {shown(value)}" for name, value in list(outcome.numbers.items())[:4])
+        told = ", ".join(f"{n} {shown(value)}" for n, value in list(outcome.numbers.items())[:4])
         say(f"seed {seed}: {told} ({seconds[-1]:,.1f} s)")
-    numbers = {name: [o.numbers[name] for o in outcomes] for name in outcomes[0].numbers}
-    return Made(module.__name__.rpartition(".")[2], tuple(module.SYSTEMS), numbers, seconds, outcomes)
+    numbers = {n: [o.numbers[n] for o in outcomes] for n in outcomes[0].numbers}
+    return Made(name, tuple(module.SYSTEMS), numbers, seconds, outcomes)
 
 
 def shown(value: float) -> str:

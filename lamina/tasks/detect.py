@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,10 +12,11 @@ from torch import Tensor, nn
 from lamina.core.answers import Boxes, boxes_of
 from lamina.data._augment import Augment, moved_boxes
 from lamina.data._batches import Batches
+from lamina.data._table import Field
 from lamina.measures import boxes as measure
 from lamina.tasks._task import Batch, Task, inputs
 
-SAID = 0.35  # score from which a box is an answer; the measure looks at all
+SAID = 0.35  # score from which a box is an answer, until one is chosen on the validation rows; the measure looks at all
 
 
 class Detect(Task):
@@ -31,9 +33,17 @@ class Detect(Task):
     side: ClassVar[int] = 128
     net: ClassVar[dict[str, str]] = {"image": "yolo"}
     recipe: ClassVar[dict[str, Any]] = {
-        "augment": "flip+crop", "batch": 16, "lr": 0.02, "smoothing": 0.0,
+        "augment": "flip+crop", "batch": 16, "lr": 0.02, "smoothing": 0.0, "optimizer": "muon",
     }  # fmt: skip
-    threshold = SAID
+
+    def __init__(self, target: Field, options: dict[str, Any]) -> None:
+        super().__init__(target, options)
+        self.threshold: float = options.get("said", SAID)
+
+    def fitted(self, validated: Callable[[], dict[str, np.ndarray]]) -> dict[str, Any]:
+        """ "said": the score from which on boxes are said, where that finds most and invents least on the validation rows."""
+        best = measure.threshold(validated())
+        return {} if best is None else {"said": best}
 
     @property
     def outputs(self) -> int:
@@ -72,10 +82,10 @@ class Detect(Task):
     def _said(self, target: np.ndarray) -> Boxes:
         """True boxes (most, 5) as an answer."""
         true = target[target[:, 4] >= 0]
-        return boxes_of(np.insert(true, 4, 1.0, 1), self.target.classes, SAID)
+        return boxes_of(np.insert(true, 4, 1.0, 1), self.target.classes, self.threshold)
 
     def told(self, rows: dict[str, np.ndarray], i: int) -> dict[str, Any]:
-        said = self._said(rows["target"][i]), boxes_of(rows["boxes"][i], self.target.classes, SAID)
+        said = self._said(rows["target"][i]), boxes_of(rows["boxes"][i], self.target.classes, self.threshold)
         return {
             "target": list(said[0].chosen),
             "answer": list(said[1].chosen),

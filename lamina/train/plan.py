@@ -339,7 +339,8 @@ def _recipe(
     if given.startswith("text"):
         filled |= reading.recipe(catalog.find("nets", net), rows)
     filled |= habits
-    if wish.freeze == "features" or wish.weights:
+    tuned = habits.get("optimizer") == "muon"  # the task says that it suits weights that came, too
+    if wish.freeze == "features" or (wish.weights and not tuned):
         filled |= freeze.ANSWER if wish.freeze == "features" else freeze.FINE
     filled["batch"] = min(habits.get("batch", filled.get("batch", batch)), rows)
     filled["minutes"] = None if wish.epochs or wish.steps else wish.minutes or DEFAULT_MINUTES
