@@ -124,6 +124,11 @@ def _looking_flags(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--json", action="store_true", help="print JSON")
     sub.add_argument("--out", metavar="FILE", help="the page about data; runs/check-NAME.html when not given")
     _reading_flags(sub)
+    sub = commands.add_parser(
+        "compare", help="which of several runs is better, and how sure that is", allow_abbrev=False
+    )
+    sub.add_argument("runs", metavar="RUN", nargs="+")
+    sub.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _recipe_flags(sub: argparse.ArgumentParser) -> None:

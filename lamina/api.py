@@ -23,7 +23,7 @@ from lamina.data import _split_by, _target, sniff
 from lamina.data._batches import Batches
 from lamina.data._store import shared
 from lamina.data._table import TEST, VALIDATION, Field, Reading, Table
-from lamina.judge import _worst, baseline, report, score
+from lamina.judge import _closer, _rows, _worst, baseline, report, score
 from lamina.judge.score import Score
 from lamina.ship import _parcel as parcel
 from lamina.train import engine, evaluate, weights
@@ -34,6 +34,8 @@ from lamina.train.recipe import Recipe
 
 FITTED = "fitted.json"  # options that were found after training
 FINISHING = 2.0  # seconds kept for baselines and the report
+CLOSER = 0.1  # of the time used, that checks may take beside it
+CLOSING = 0.6  # seconds that must be left behind the checks of the data, to write the report again
 
 
 def open(source: Any = "digits", **how: Any) -> Table:
@@ -184,6 +186,8 @@ def _train(
         display.end()
     trained = Trained(run)
     trained._finish(table, complete=not stop())  # with the threads that were fastest in training
+    if not stop():
+        trained._look_closer(table, clock)
     torch.set_num_threads(threads)
     if display:
         display.result(trained, clock.seconds(), stopped=stop())
@@ -227,15 +231,35 @@ class Trained:
         """Calibration, score on the test rows, and the report; not complete: training was stopped and can go on."""
         seed = self.plan.recipe.seed
         self._fit_options(table)
-        made = score.measure(self.task, self.net, table, seed, self._signature(table, "test"), cache=shared())
+        signature = self._signature(table, "test")
+        made, rows = score.measured(self.task, self.net, table, seed, signature, shared())
         self.run.write_json("score.json", {**made.to_json(), "complete": complete})
+        self.run.write(_rows.FILE, _rows.kept(rows, table.rows(TEST)))
         self.run.write(parcel.EXAMPLES, parcel.kept(table, self.plan.inputs))
         drawn = _worst.kept(self.task, self.net, table, made)
         if drawn:
             self.run.write(_worst.FILE, drawn)
         if samples := self.task.samples(self.net, table):
             self.run.write_json("samples.json", samples)
+        self._write_report(table)
+
+    def _write_report(self, table: Table) -> None:
         self.run.write("report.html", report.page(self.run, self.config, table, self.plan).encode())
+
+    def _look_closer(self, table: Table, clock: Clock) -> None:
+        """Slices, labels and cost, and checks of the data, in the time that is left; the report is written again with them."""
+        end = clock.limit - CLOSING
+        if clock.seconds() > end:
+            return
+        kept = _rows.read(self.run)
+        found = _closer.look(self.task, table, kept, kept.get("place", table.rows(TEST)))
+        where = next(self.net.parameters()).device
+        self.run.write_json(
+            _closer.COST, _closer.cost(self.task, self.net, _closer.first_rows(table, self.task, where))
+        )
+        found["data"] = _closer.of_data(table, min(end - clock.seconds(), CLOSER * clock.seconds()))
+        self.run.write_json(_closer.CLOSER, found)
+        self._write_report(table)
 
     def _fit_options(self, table: Table) -> None:
         """What is fitted on the validation rows after training; the plan stays as it was, for a run that goes on."""

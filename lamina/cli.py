@@ -260,6 +260,13 @@ def _check(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
     return 0
 
 
+def _compare(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
+    from lamina import comparing
+
+    comparing.show(options.runs, options.json)
+    return 0
+
+
 def _ship(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
     from lamina import api
 
@@ -347,6 +354,7 @@ COMMANDS = {
     "dream": _explain,
     "layers": _explain,
     "check": _check,
+    "compare": _compare,
     "write": _write,
     "ship": _ship,
     "serve": _serve,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,13 +29,17 @@ class Sentence:
     text: str
 
 
-def sentences(score: Score, table: Table, plan: Plan, bad: int, health: list[str]) -> list[Sentence]:
-    """The most important first, at most MOST_SENTENCES; `health` and `bad` are what training and reading found wrong."""
+def sentences(
+    score: Score, table: Table, plan: Plan, bad: int, health: list[str], closer: Sequence[Sentence] = ()
+) -> list[Sentence]:
+    """The most important first, at most MOST_SENTENCES; `health` and `bad` are what training and reading found wrong, `closer` what
+    a closer look found."""
     found = []
     if not score.complete:
         found.append(Sentence(False, "Training was stopped before its end; this is the best net so far."))
     found += _gain(score, task_of(plan.task, plan.target, plan.options).lower_is_better)
     found += [Sentence(False, text) for text in health[:1]]
+    found += closer
     found += _width(score) + _weakest(score, plan) + _tail(score) + _left_out(bad) + _uneven(score, table, plan)
     calibrated = _calibrated(score)
     found += [s for s in calibrated if not s.good] + [s for s in calibrated if s.good]

@@ -12,7 +12,7 @@ import numpy as np
 from lamina.core.run import Run
 from lamina.data._batches import DENSE
 from lamina.data._table import SPLITS, Table
-from lamina.judge import _examples, _plots, _repeat, _trust, _worst
+from lamina.judge import _examples, _plots, _repeat, _sections, _trust, _worst
 from lamina.judge._plots import Curve
 from lamina.judge.score import PER_CLASS, PERCENT, Score, shown
 from lamina.measures import captions, pairs, retrieval
@@ -71,7 +71,8 @@ def page(run: Run, config: dict[str, Any], table: Table, plan: Plan) -> str:
         measured=score.name.replace("_", " "),
         shown=lambda value: shown(score.name, value),
         standing=_standing(score, plan),
-        trust=_trust.sentences(score, table, plan, len(bad), health),
+        trust=_trust.sentences(score, table, plan, len(bad), health, _sections.sentences(run)),
+        reliance=_sections.reliance(run, table, reports),
         timing=_trust.timing(reports, plan, score.complete),
         data=_data(config, table, plan, about, bad),
         learning=_learning(reports, validations, run, plan),

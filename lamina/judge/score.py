@@ -90,6 +90,13 @@ def interval_shown(score: Score) -> str:
 
 def measure(task: Task, net: nn.Module, table: Table, seed: int, signature: str, *, cache: Path | None = None) -> Score:
     """Score a net on the test rows of a split table, beside the baselines. `cache` keeps pictures that were packed before."""
+    return measured(task, net, table, seed, signature, cache)[0]
+
+
+def measured(
+    task: Task, net: nn.Module, table: Table, seed: int, signature: str, cache: Path | None = None
+) -> tuple[Score, dict[str, np.ndarray]]:
+    """The same, with the statistics of every test row."""
     device = next(net.parameters()).device
     test_rows = table.rows(TEST)
     batches = [
@@ -97,7 +104,7 @@ def measure(task: Task, net: nn.Module, table: Table, seed: int, signature: str,
     ]
     rows = statistics(task, net, batches[2], final=True)
     base = baseline.all_of(task, *batches)
-    return from_rows(task, rows, table, test_rows, base, seed, signature)
+    return from_rows(task, rows, table, test_rows, base, seed, signature), rows
 
 
 def measure_on(task: Task, net: nn.Module, table: Table, seed: int, signature: str) -> Score:
