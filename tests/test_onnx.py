@@ -1,10 +1,14 @@
 """ONNX files: raw input in, named answer out, the run's answers to 1e-5; asked without torch."""
 
+import contextlib
 import importlib.util
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -177,3 +181,62 @@ def test_what_is_no_file_of_lamina(shipped, tmp_path, capsys):
         assert main(["ask", str(tmp_path / name), "x.png"]) == 2
         said = capsys.readouterr().err
         assert why in said and said.count("\n") == 1
+
+
+def runtime():
+    """The runtime of pages and a browser, or why there is none."""
+    from lamina.core.errors import DataError
+    from lamina.data import _assets
+
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    try:
+        _assets.folder("onnxruntime-web")
+    except DataError as error:
+        return str(error), None
+    return ("" if browser else "no Chromium is installed"), browser
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_answers_its_examples_offline(shipped, kind, tmp_path):
+    """In a real browser, from a file, without a network: the run's answers to 1e-5."""
+    why, browser = runtime()
+    if why:
+        pytest.skip(why)
+    page = shipped[kind][0].ship("browser", tmp_path / "page")
+    assert page.name == "page.html" and "https://" not in page.read_text().partition('<script type="text/plain"')[0]
+    words = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--enable-logging=stderr",
+        "--v=0",
+        "--remote-debugging-port=0",
+    ]
+    words += [
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+        f"{page.as_uri()}#selftest",
+    ]
+    with subprocess.Popen(
+        [str(browser), *words], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True
+    ) as process:
+        watchdog = threading.Timer(120, os.killpg, (process.pid, signal.SIGKILL))
+        watchdog.start()
+        try:
+            assert process.stderr
+            line = next((line for line in process.stderr if "lamina selftest" in line), "")
+        finally:
+            watchdog.cancel()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    told = json.JSONDecoder().raw_decode(line[line.index("{") :])[0]
+    assert told["rows"] == told["same_answers"] == 10 and told["largest_difference"] <= 1e-5
+
+
+def test_a_page_without_its_runtime_is_refused_first(shipped, monkeypatch, tmp_path):
+    monkeypatch.setenv("LAMINA_HOME", str(tmp_path))
+    with pytest.raises(
+        ShipError,
+        match=r"browser cannot carry this net: onnxruntime-web is not there .*`lamina fetch browser` brings it",
+    ):
+        shipped["lenet"][0].ship("browser")

@@ -68,9 +68,14 @@ ASSETS = {
         "npm", "emoji-datasource-twitter@16.0.0", "emoji-datasource-twitter-16.0.0.tgz", 62, "MIT (drawings: Twemoji, CC-BY-4.0)",
         "f64a530c63bca463bd8317fdc4615ce63a53a0c65018e4ce2d848aaba7a28877", "3,786 pictures of symbols, 64x64, drawn by Twitter",
     ),
+    "onnxruntime-web": Asset(
+        "npm", "onnxruntime-web@1.30.0", "onnxruntime-web-1.30.0.tgz", 33, "MIT",
+        "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71", "onnxruntime in WebAssembly, for pages",
+    ),
 }  # fmt: skip
 NEEDED = {
     "stamps": ("tuxpaint-stamps-default", "lomiri-wallpapers-16.04", "mate-backgrounds"),
+    "browser": ("onnxruntime-web",),
     "fashion": ("dataset-fashion-mnist",),
     "emoji": ("emoji-datasource-google", "emoji-datasource-twitter"),
 }

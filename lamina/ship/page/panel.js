@@ -177,7 +177,7 @@ function drawAnswer(parent, answer, canvas) {
     const said = Array.isArray(answer.answer) ? answer.answer.join(", ") || "none" : answer.answer;
     parent.append(make("p", "said", said));
     const bars = parent.appendChild(make("div", "bars"));
-    Object.entries(answer.probabilities).slice(0, 10).forEach(([name, p], i) => {
+    (answer.probabilities instanceof Map ? [...answer.probabilities] : Object.entries(answer.probabilities).sort((a, b) => b[1] - a[1])).slice(0, 10).forEach(([name, p], i) => {
       const track = make("i", i ? "" : "first"), fill = track.appendChild(make("b"));
       fill.style.width = `${100 * p}%`;
       bars.append(make("span", "", name), track, make("span", "", percent(p)));
