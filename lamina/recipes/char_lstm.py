@@ -1,0 +1,131 @@
+"""A character LSTM on source text: bits per character, what it writes, and the units that follow quotes and indentation.
+
+Karpathy 2015, https://arxiv.org/abs/1506.02078 (section 4.2: units that track quotes and indentation in C). Four million characters of the
+standard library of Python, or --data: a folder of C, a book. A unit follows a sign when its value tells it: the area under the ROC curve
+on held-out text. Command: lamina recipe char_lstm. Results: RESULTS.md.
+"""
+
+from __future__ import annotations
+
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+import lamina
+from lamina.explain._draw import DIM, INK, PAPER, font, over_white
+from lamina.recipes._recipe import Outcome
+
+SYSTEMS = ("S56",)
+SEEDS = 3
+HISTORY = {
+    "": "an LSTM of three layers of 512 on Linux: 1.3 nats per character and less, units for quotes and indentation (Karpathy 2015)"
+}
+SIZE, LOOKED, WIDE, LINES = 4_000_000, 20_000, 96, 34
+
+
+def source(quick: bool, folder: Path) -> Path:
+    """Files of Python's standard library, end to end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, size, parts = folder / "source.txt", 6_000 if quick else SIZE, []
+    for file in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
+        parts.append(file.read_text(encoding="utf-8", errors="replace"))
+        size -= len(parts[-1])
+        if size < 0:
+            break
+    path.write_text("\n".join(parts)[: 6_000 if quick else SIZE], encoding="utf-8")
+    return path
+
+
+def run(quick: bool, seed: int, folder: Path, data: str | None) -> Outcome:
+    """Bits per character on held-out text, and how well the best unit tells quotes and indentation."""
+    path = Path(data) if data else source(quick, folder)
+    how: dict[str, Any] = {"steps": 2, "context": 16} if quick else {"minutes": 8.0, "batch": 32, "context": 128}
+    settings = {"width": 8, "depth": 1} if quick else {"width": 256, "depth": 2}
+    run_: Any = lamina.fit(
+        path, run=folder / "lstm", net="char_rnn", net_settings=settings, seed=seed, show=False, **how
+    )
+    text = held_out(run_, path)[: 1_500 if quick else LOOKED]
+    units = _units(run_, text)
+    numbers = {"bits per character": run_.score().value}
+    pictures = []
+    for name, holds in (("quotes", quoted(text)), ("indentation", indented(text))):
+        told = [area(units[:, unit], holds) for unit in range(units.shape[1])]
+        best = int(np.argmax(np.abs(np.array(told) - 0.5)))
+        numbers[f"best unit for {name}: area under the curve, %"] = 100 * max(told[best], 1 - told[best])
+        sign = 1 if told[best] >= 0.5 else -1
+        where = int(np.argmax(np.convolve(holds, np.ones(WIDE * LINES), "valid"))) if len(text) > WIDE * LINES else 0
+        part = slice(where, where + WIDE * LINES)
+        pictures.append(
+            drawn(text[part], sign * units[part, best], folder / f"{name}.png", f"Unit {best}, which follows {name}")
+        )
+    return Outcome(numbers, (run_,), tuple(pictures))
+
+
+def held_out(run_: Any, path: Path) -> str:
+    """The last stretch of the text, which was not learned."""
+    coded = lamina.open(path, context=run_.plan.target.shape[0])["text"].values.coded
+    return coded.tokens.decode(np.asarray(coded.ids[coded.ends[1] :]))
+
+
+def quoted(text: str) -> np.ndarray:
+    """bool: whether each character lies between quotes of one line."""
+    found, inside = np.zeros(len(text), bool), ""
+    for i, sign in enumerate(text):
+        inside = "" if sign in ("\n", inside) else inside or (sign if sign in "\"'" else "")
+        found[i] = bool(inside)
+    return found
+
+
+def indented(text: str) -> np.ndarray:
+    """bool: whether each character stands in a line that begins with eight blanks or more."""
+    return np.array(
+        [len(line) - len(line.lstrip(" ")) >= 8 for line in text.split("\n") for _ in range(len(line) + 1)][
+            : len(text)
+        ],
+        bool,
+    )
+
+
+@torch.no_grad()
+def _units(run_: Any, text: str) -> np.ndarray:
+    """(characters, width): the last layer after each character."""
+    tokens = torch.from_numpy(run_.task.tokens.encode(text).astype(np.int64))[None]
+    return run_.net.layers(run_.net.embed(tokens.to(next(run_.net.parameters()).device)))[0][0].cpu().numpy()
+
+
+def area(values: np.ndarray, holds: np.ndarray) -> float:
+    """Chance that a place where it holds has the larger value (Mann and Whitney 1947); 0.5 where it holds everywhere or nowhere."""
+    true = int(holds.sum())
+    if not 0 < true < len(holds):
+        return 0.5
+    rank = np.empty(len(values))
+    rank[np.argsort(values, kind="stable")] = np.arange(1, len(values) + 1)
+    return float((rank[holds].sum() - true * (true + 1) / 2) / (true * (len(holds) - true)))
+
+
+def drawn(text: str, values: np.ndarray, path: Path, title: str) -> Path:
+    """The text line by line, each character over the value of a unit: red high, blue low."""
+    cell, line = 9, 17
+    rows: list[list[int]] = [[]]
+    for i, sign in enumerate(text):
+        if sign == "\n" or len(rows[-1]) == WIDE:
+            rows.append([])
+        if sign != "\n":
+            rows[-1].append(i)
+    rows = rows[:LINES]
+    canvas = Image.new("RGB", (WIDE * cell + 40, len(rows) * line + 70), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    draw.text((20, 12), title, INK, font(18))
+    draw.text((20, 36), "red: the unit is high, blue: low; held-out text", DIM, font(12))
+    colours = over_white(np.clip(values, -1, 1))
+    for y, row in enumerate(rows):
+        for x, i in enumerate(row):
+            left, top = 20 + x * cell, 60 + y * line
+            draw.rectangle((left, top, left + cell - 1, top + line - 2), tuple(int(c) for c in colours[i]))
+            draw.text((left + cell / 2, top + line / 2), text[i], INK, font(12), "mm")
+    canvas.save(path)
+    return path
