@@ -71,12 +71,17 @@ def parser() -> Parser:
     sub.add_argument("--to", default="pack", metavar="FORM", help="pack (the default), onnx; `lamina list exports`")
     sub.add_argument("--out", metavar="FILE", help="the file; in the run's folder when not given")
     _serve_flags(commands.add_parser("serve", help="answer over HTTP, as `lamina ask` does", allow_abbrev=False))
+    sub = commands.add_parser("publish", help="put a shipped file where others find it", allow_abbrev=False)
+    sub.add_argument("file", metavar="PACK")
+    sub.add_argument("place", metavar="DIR|URL", help="a folder, or any address of fsspec, such as s3://bucket/models")
+    sub.add_argument("--name", metavar="NAME", help="its name there; that of the file when not given")
     sub = commands.add_parser("report", help="where the report of a run is; one HTML file", allow_abbrev=False)
     sub.add_argument("run", metavar="RUN")
     sub = commands.add_parser(
         "list", help="nets, tasks, recipes, data sources, explanations, exports or runs", allow_abbrev=False
     )
-    sub.add_argument("what", metavar="|".join(ROOMS))
+    sub.add_argument("what", metavar="|".join((*ROOMS, "models")))
+    sub.add_argument("place", metavar="DIR|URL", nargs="?", help="of models: where `lamina publish` put them")
     sub = commands.add_parser("fetch", help="bring real data that recipes and made sources need", allow_abbrev=False)
     sub.add_argument("name", metavar="NAME", help="a source such as stamps, or one of its packages")
     _recipe_flags(

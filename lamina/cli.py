@@ -194,6 +194,11 @@ def _score(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
 def _ask(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
     if options.json and options.csv:
         raise SettingError("--json and --csv are two forms; choose one.")
+    if "/" in options.run:
+        from lamina import publishing
+
+        if publishing.is_address(options.run):
+            options.run = str(publishing.fetched(options.run))
     if Path(options.run).is_file():  # a shipped file; some need no torch
         from lamina.ship._parcel import load
     else:
@@ -299,7 +304,21 @@ def _report(options: argparse.Namespace, _: dict[str, str], begun: float) -> int
     return 0
 
 
+def _publish(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
+    from lamina import publishing
+
+    print(publishing.publish(options.file, options.place, options.name))
+    return 0
+
+
 def _list(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
+    if options.what == "models":
+        from lamina import publishing
+
+        if not options.place:
+            raise SettingError("name a place: lamina list models DIR|URL.")
+        publishing.show(options.place)
+        return 0
     if options.what not in ROOMS:
         raise unknown("list", options.what, ROOMS)
     if options.what == "runs":
@@ -358,6 +377,7 @@ COMMANDS = {
     "write": _write,
     "ship": _ship,
     "serve": _serve,
+    "publish": _publish,
     "fetch": _fetch,
     "report": _report,
     "list": _list,

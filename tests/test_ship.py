@@ -311,3 +311,12 @@ def test_every_net_is_compared_before_it_is_built(name):
 def test_unknown_forms():
     with pytest.raises(NameUnknown, match="no export 'onx'"):
         catalog.find("ship", "onx")
+
+
+def test_long_vocabularies_are_read_and_long_lists_of_numbers_are_not():
+    from lamina.ship._opened import _bounded
+
+    _bounded({"tokens": {"vocabulary": [f"w{i}" for i in range(30_000)]}})
+    for value in ({"sizes": [1] * 10_001}, {"mixed": ["a"] * 10_000 + [1]}, {"deep": [[[[["a"], 1]]]]}):
+        with pytest.raises(ShipError, match="nested too deep, or too long"):
+            _bounded(value)

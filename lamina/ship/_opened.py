@@ -28,7 +28,7 @@ from lamina.core import catalog, config
 from lamina.core.errors import LaminaError, ShipError, unknown
 from lamina.data._batches import DENSE
 from lamina.data._table import INPUT_KINDS, Field, Table
-from lamina.data._tokens import Tokens
+from lamina.data._tokens import MOST_TOKENS, Tokens
 from lamina.ship import _parcel
 from lamina.tasks._task import Task
 from lamina.train import plan as planning
@@ -126,7 +126,12 @@ def _typed(values: dict[str, Any], types: dict[str, Any]) -> None:
 
 def _bounded(value: Any, depth: int = 0) -> None:
     """Plain values that no net could take much time or memory for. Raises ShipError."""
-    if isinstance(value, dict | list):
+    if isinstance(value, list) and all(type(part) is str for part in value):
+        if (
+            len(value) > MOST_TOKENS
+        ):  # words of a vocabulary: the header's bytes bound them, and no net is built of texts
+            raise ShipError(f"its settings list {len(value):,} words; at most {MOST_TOKENS:,} are read.")
+    elif isinstance(value, dict | list):
         if depth > 3 or len(value) > MOST_NAMES:
             raise ShipError("its settings are nested too deep, or too long.")
         for part in [*value.values()] if isinstance(value, dict) else value:
