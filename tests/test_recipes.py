@@ -134,3 +134,19 @@ def test_pictures_show_what_they_are_given(tmp_path):
             image.getpixel((100, _draw.GAP + _draw.TITLE + 10)),
         )
     assert low[0] > low[2] and high[2] > high[0]  # red below, blue above
+
+
+def test_minutes_are_refused_where_a_recipe_has_no_time_of_its_own(tmp_path):
+    module = catalog.find("recipes", "perceptron")
+    with pytest.raises(SettingError, match="leave --minutes out"):
+        _recipe.make(module, True, 1, tmp_path, None, print, minutes=2.0)
+
+
+def test_the_curve_of_transfer_holds_all_seeds(tmp_path):
+    module = catalog.find("recipes", "transfer")
+    numbers = {"test photographs": [50.0, 50.0]}
+    for i, told in enumerate(("5", "10", "20", "all")):
+        numbers[f"{told} a class: photographs to learn from"] = [30.0 * 2**i] * 2
+        numbers |= {f"{told} a class, {way}: accuracy %": [60.0 + 9 * i, 66.0 + 9 * i] for way in module.WAYS}
+    (path,) = module.overview(numbers, tmp_path)
+    assert path.is_file() and not module.overview({"known digits: accuracy %": [1.0]}, tmp_path)

@@ -111,25 +111,3 @@ def curves(
     path.parent.mkdir(parents=True, exist_ok=True)
     canvas.resize((WIDE, HIGH), Image.Resampling.LANCZOS).save(path)
     return path
-
-
-def tiles(rows: Sequence[Sequence[tuple[str, np.ndarray]]], path: Path, side: int = SIDE) -> Path:
-    """Rows of pictures uint8 (height, width, 3), each at most `side` pixels wide, under the names of the first row; returns the path."""
-    made = []
-    for row in rows:
-        made.append([Image.fromarray(pixels) for _, pixels in row])
-        for image in made[-1]:
-            image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    tall = [max(image.height for image in row) for row in made]
-    wide = max(len(row) for row in made) * (side + GAP // 3)
-    canvas = Image.new("RGB", (wide + GAP // 3, TITLE + sum(t + GAP // 3 for t in tall)), PAPER)
-    draw, top = ImageDraw.Draw(canvas), TITLE
-    for number, (name, _) in enumerate(rows[0]):
-        draw.text((GAP // 3 + number * (side + GAP // 3), 6), name, INK, font(15))
-    for row, height in zip(made, tall, strict=True):
-        for number, image in enumerate(row):
-            canvas.paste(image, (GAP // 3 + number * (side + GAP // 3), top))
-        top += height + GAP // 3
-    path.parent.mkdir(parents=True, exist_ok=True)
-    canvas.save(path)
-    return path

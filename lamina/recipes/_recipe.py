@@ -7,15 +7,16 @@ SYSTEMS are the rows of the source lectures that it makes again; HISTORY says wh
     run(quick, seed, folder, data) -> Outcome
 
 trains by the product's own words. quick: about a second on few rows of the digits that come with Lamina, to see that it runs.
-folder: where its runs and pictures go. data: a path instead of the data that it usually takes, or None. A recipe whose fits last so
-many minutes as it is given says MINUTES, and takes `minutes`.
+folder: where its runs and pictures go. data: a path instead of the data that it usually takes, or None. A recipe whose fits last as
+long as they are given takes `minutes`; one that draws all seeds together has overview(numbers, folder) -> paths.
 """
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -67,7 +68,7 @@ def make(
 ) -> Made:  # fmt: skip
     """Run a recipe with the seeds 0, 1 ...; `say` is told how far it is; `minutes` of each fit. Raises LaminaError."""
     name = module.__name__.rpartition(".")[2]
-    if minutes is not None and not hasattr(module, "MINUTES"):
+    if minutes is not None and "minutes" not in inspect.signature(module.run).parameters:
         raise SettingError(f"recipe {name} has no time of its own to be changed; leave --minutes out.")
     how = {"minutes": minutes} if minutes is not None else {}
     if seeds < 1:
@@ -81,6 +82,8 @@ def make(
         told = ", ".join(f"{n} {shown(value)}" for n, value in list(outcome.numbers.items())[:4])
         say(f"seed {seed}: {told} ({seconds[-1]:,.1f} s)")
     numbers = {n: [o.numbers[n] for o in outcomes] for n in outcomes[0].numbers}
+    if hasattr(module, "overview"):
+        outcomes[0] = replace(outcomes[0], pictures=(*outcomes[0].pictures, *module.overview(numbers, folder)))
     return Made(name, tuple(module.SYSTEMS), numbers, seconds, outcomes)
 
 

@@ -25,8 +25,8 @@ from lamina.core.errors import DataError, SettingError
 from lamina.data._batches import Batches
 from lamina.data._pictures import Pictures
 from lamina.data._table import TEST, TRAIN, VALIDATION, Column, Field, Table
-from lamina.recipes import _draw
-from lamina.recipes._recipe import Number, Outcome
+from lamina.recipes import _sheet
+from lamina.recipes._recipe import Number, Outcome, packed
 from lamina.train import weights
 
 SYSTEMS = ("S19", "S20", "S21", "S78")
@@ -58,6 +58,7 @@ def run(quick: bool, seed: int, folder: Path, data: str | None, minutes: float =
         for net in NETS:
             for begun in ("drawn",) if quick else ("pretrained", "drawn"):
                 how = _how(quick, begun, minutes)
+                table = table if quick else packed(table, net=net, **how)
                 fit = lamina.fit(
                     table, net=net, run=folder / f"{Path(name).name}-{net}-{begun}", seed=seed, show=False, **how
                 )
@@ -103,16 +104,15 @@ def speed(fit: Any, rows: Table) -> float:
 
 def drawn(fits: list[tuple[str, Any]], rows: Table, path: Path) -> Path:
     """A few test pictures side by side: the truth, then what each net answers."""
-    tiles: list[list[tuple[str, np.ndarray]]] = []
+    tiles: list[list[np.ndarray]] = []
     column = next(c for c in rows.columns.values() if isinstance(c.values, Pictures))
     truth = rows[rows.target or ""]
     busy = [i for i in range(len(rows)) if len(truth.values[i]) > 1] or list(range(len(rows)))
     for row in busy[:: max(1, len(busy) // DRAWN)][:DRAWN]:
         pixels = column.values.open(row)
         true = boxes_of(np.insert(truth.values[row], 4, 1.0, 1), truth.field.classes, 0.5)
-        tiles.append([("truth", true.draw(pixels))])
-        tiles[-1] += [(net, fit.answers(pixels[None])[0][0][1].draw(pixels)) for net, fit in fits]
-    return _draw.tiles(tiles, path, TILE)
+        tiles.append([true.draw(pixels), *(fit.answers(pixels[None])[0][0][1].draw(pixels) for _, fit in fits)])
+    return _sheet.sheet(tiles, ["truth", *(net for net, _ in fits)], path, wide=TILE)
 
 
 def scenes(count: int, seed: int) -> Table:
