@@ -191,7 +191,7 @@ def confirmed(packed: np.ndarray, pairs: Tensor, until: float = math.inf) -> Ten
     """
     found = torch.full((len(pairs), 3), math.inf)
     guess = torch.tensor([(2 * left + size - 1, 2 * top + size - 1, size, size) for left, top, size in CROPS])
-    for rows in torch.arange(len(pairs)).split(BLOCK):
+    for rows in torch.arange(len(pairs)).split(BLOCK) if len(pairs) else ():
         if time.monotonic() > until:
             return found[: int(rows[0])]
         one, other = (torch.from_numpy(packed[pairs[rows, i].numpy()]).float() for i in (0, 1))
