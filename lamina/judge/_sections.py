@@ -66,7 +66,8 @@ def _cost(cost: dict[str, Any], reports: list[dict[str, Any]]) -> list[tuple[str
 
 def _short(number: float) -> str:
     size, word = next(
-        ((s, w) for s, w in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")) if number >= s), (1.0, "")
+        ((s, w) for s, w in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"), (1e3, "thousand")) if number >= s),
+        (1.0, ""),
     )
     return f"{number / size:,.3g} {word}".strip()
 
