@@ -87,6 +87,11 @@ def test_begins_with_weights_of_the_features_where_they_are_there(scenes, monkey
         prepared = lamina.look(scenes, steps=2, **wished)
         assert prepared.plan.recipe.weights == "imagenet/lite0"
         assert prepared.plan.net_config["features"] == "efficientnet/lite0"
+        recipe = prepared.plan.recipe
+        assert (recipe.optimizer, recipe.lr) == ("muon", 0.01) or recipe.freeze == "features"
+        assert recipe.freeze == (
+            "features" if "weights" in wished else "none"
+        )  # of weights that were asked for, few rows change the answer
     _, net = planning.build(prepared.plan, prepared.table, torch.device("cpu"))
     own = net.state_dict()
     there = [k for k in known.features.state_dict() if f"features.features.{k}" in own]

@@ -94,6 +94,13 @@ def curves(
         draw.text((2 * LEFT - 12, at), f"{value:.3g}", DIM, font(24), anchor="rm")
     for value in sorted({v for c in given if not c.dots for v in (c.x if len(c.x) <= 8 else (c.x[0], c.x[-1]))}):
         draw.text((place(value, low)[0], 2 * (HIGH - BOTTOM) + 10), f"{value:.4g}", DIM, font(24), anchor="ma")
+    ends = [place(c.x[-1], c.y[-1])[1] for c in given if not c.dots and math.isfinite(c.y[-1])]
+    bottom = (
+        bool(ends)
+        and min(ends) < 2 * TOP + 40 + 34 * len(given)
+        and max(ends) < 2 * (HIGH - BOTTOM) - 40 - 34 * len(given)
+    )
+    legend = 2 * (HIGH - BOTTOM) - 16 - 34 * len(given) if bottom else 2 * TOP + 8  # where no curve ends
     for number, curve in enumerate(given):
         colour, points = COLOURS[number % len(COLOURS)], [place(u, v) for u, v in zip(curve.x, curve.y, strict=True)]
         if curve.low is not None and curve.high is not None:
@@ -104,7 +111,7 @@ def curves(
             draw.line(points, colour, 5, joint="curve")
         for px, py in points if curve.dots or len(points) <= 12 else ():
             draw.ellipse((px - 7, py - 7, px + 7, py + 7), fill=colour)
-        draw.text((2 * (WIDE - RIGHT) - 12, 2 * TOP + 8 + 34 * number), curve.name, colour, font(26), anchor="ra")
+        draw.text((2 * (WIDE - RIGHT) - 12, legend + 34 * number), curve.name, colour, font(26), anchor="ra")
     draw.text((2 * LEFT, 24), title, INK, font(30))
     draw.text((WIDE + LEFT - RIGHT, 2 * HIGH - 36), x, DIM, font(24), anchor="ma")
     draw.text((2 * LEFT, 66), y, DIM, font(22))

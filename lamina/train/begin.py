@@ -66,7 +66,8 @@ def usual(kind: type[Task], wishes: Wishes) -> tuple[Wishes, list[str]]:
         weights.source(kind.weights, *(part or None for part in built.partition("/")[::2]))
     except SettingError as error:
         return wishes, [f"The features begin at nothing, and learn slower for it: {error}"]
-    return replace(wishes, recipe=replace(recipe, weights=kind.weights)), []
+    whole = replace(recipe, weights=kind.weights, freeze=recipe.freeze.replace("auto", "none"))
+    return replace(wishes, recipe=whole), []
 
 
 def _built_on(net: str, settings: dict[str, str]) -> str | None:

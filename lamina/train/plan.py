@@ -342,6 +342,8 @@ def _recipe(
     tuned = habits.get("optimizer") == "muon"  # the task says that it suits weights that came, too
     if wish.freeze == "features" or (wish.weights and not tuned):
         filled |= freeze.ANSWER if wish.freeze == "features" else freeze.FINE
+    elif wish.weights:
+        filled["lr"] *= freeze.GENTLY
     filled["batch"] = min(habits.get("batch", filled.get("batch", batch)), rows)
     filled["minutes"] = None if wish.epochs or wish.steps else wish.minutes or DEFAULT_MINUTES
     if wish.minutes and not wish.epochs and not given.startswith("text"):
