@@ -61,6 +61,7 @@ class Net(nn.Module):
         nn.init.normal_(self.bag.weight, std=0.3)
         self.bias = nn.Parameter(torch.zeros(config.hidden))
         self.encode = nn.Linear(config.hidden, config.bits)
+        self.balance = nn.BatchNorm1d(config.bits, affine=False)  # a bit that is nearly always the same says nothing
         self.decode = nn.Sequential(
             nn.Linear(config.bits, config.hidden), nn.ReLU(), nn.Linear(config.hidden, config.vocabulary)
         )
@@ -82,7 +83,7 @@ class Net(nn.Module):
         if self.training and self.dropout:
             weight = weight * (torch.rand(weight.shape, device=weight.device) >= self.dropout)
         weight = weight / weight.norm(dim=1, keepdim=True).clamp(min=1e-6)
-        return self.encode(torch.relu(self.bag(tokens, per_sample_weights=weight) + self.bias))
+        return self.balance(self.encode(torch.relu(self.bag(tokens, per_sample_weights=weight) + self.bias)))
 
     def forward(self, tokens: Tensor) -> Tensor:
         score = self.scores(tokens)

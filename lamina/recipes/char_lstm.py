@@ -52,8 +52,9 @@ def run(quick: bool, seed: int, folder: Path, data: str | None) -> Outcome:
     units = _units(run_, text)
     numbers = {"bits per character": run_.score().value}
     pictures = []
+    inner = ~leading(text)  # blanks at the beginning of lines would be told from quotes by any unit that counts them
     for name, holds in (("quotes", quoted(text)), ("indentation", indented(text))):
-        told = [area(units[:, unit], holds) for unit in range(units.shape[1])]
+        told = [area(units[inner, unit], holds[inner]) for unit in range(units.shape[1])]
         best = int(np.argmax(np.abs(np.array(told) - 0.5)))
         numbers[f"best unit for {name}: area under the curve, %"] = 100 * max(told[best], 1 - told[best])
         sign = 1 if told[best] >= 0.5 else -1
@@ -78,6 +79,13 @@ def quoted(text: str) -> np.ndarray:
         inside = "" if sign in ("\n", inside) else inside or (sign if sign in "\"'" else "")
         found[i] = bool(inside)
     return found
+
+
+def leading(text: str) -> np.ndarray:
+    """bool: whether each character is a blank before the first sign of its line, or the line's end."""
+    lines = text.split("\n")
+    places = [i < len(line) - len(line.lstrip(" ")) or i == len(line) for line in lines for i in range(len(line) + 1)]
+    return np.array(places[: len(text)], bool)
 
 
 def indented(text: str) -> np.ndarray:
