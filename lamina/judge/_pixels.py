@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -17,7 +18,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lamina.data._pictures import Pictures
-from lamina.judge._finding import in_time
 
 SIDE = 32  # pixels in which pictures are compared
 LOW = 7  # cosines a side
@@ -74,8 +74,11 @@ def hashes(grey: Tensor, crop: tuple[float, float, float]) -> Tensor:
     return found.flatten(1)[:, 1:]
 
 
-def candidates(grey: Tensor, until: float = math.inf) -> Tensor:
-    """int64 (K, 3): pictures a and b that may show the same, and which of CROPS of a is like the whole of b; the likeliest first."""
+def candidates(grey: Tensor, until: float = math.inf) -> tuple[Tensor, float]:
+    """int64 (K, 3): pictures a and b that may show the same, and which of CROPS of a is like the whole of b; the likeliest first.
+
+    And the share of the searches that there was time for.
+    """
     whole = hashes(grey, CROPS[0])
     mean, spread = (
         whole.mean(0),
@@ -83,16 +86,18 @@ def candidates(grey: Tensor, until: float = math.inf) -> Tensor:
     )
     keys = F.normalize((whole - mean) / spread, dim=1)
     cells = _Cells(keys)
-    found, close = [], []
+    found, close, searched = [], [], 0
     for number, crop in enumerate(CROPS):
         asked = keys if number == 0 else F.normalize((hashes(grey, crop) - mean) / spread, dim=1)
-        for pair, cosine in cells.near(asked, CLOSE[number], until):
+        for pair, cosine, rows in cells.near(asked, CLOSE[number], until):
+            searched += rows
             kept = pair[:, 0] < pair[:, 1] if number == 0 else torch.ones(len(pair), dtype=torch.bool)
             found.append(F.pad(pair[kept], (0, 1), value=number))  # whole against whole is the same both ways
             close.append(cosine[kept] - (1 if number else 0))
+    share = searched / (len(CROPS) * len(grey) * min(PROBED, len(cells.rows)))
     if not found:
-        return torch.zeros(0, 3, dtype=torch.long)
-    return torch.cat(found)[torch.cat(close).argsort(descending=True, stable=True)]
+        return torch.zeros(0, 3, dtype=torch.long), share
+    return torch.cat(found)[torch.cat(close).argsort(descending=True, stable=True)], share
 
 
 class _Cells:
@@ -111,20 +116,19 @@ class _Cells:
         own = (keys @ self.centres.T).argmax(1)
         self.rows = [(own == i).nonzero().flatten() for i in range(count)]
 
-    def near(self, asked: Tensor, close_from: float, until: float) -> list[tuple[Tensor, Tensor]]:
-        """int64 (K, 2) and (K,) cosines: of each asked key the NEAREST others whose cosine is over `close_from`."""
+    def near(self, asked: Tensor, close_from: float, until: float) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """int64 (K, 2), (K,) cosines and how many keys asked, until time is up: of each asked key the NEAREST others whose cosine is over `close_from`."""
         probed = (asked @ self.centres.T).topk(min(PROBED, len(self.centres)), dim=1).indices
-        found = []
         for cell, rows in enumerate(self.rows):
             asking = (probed == cell).any(1).nonzero().flatten()
             for part in asking.split(BLOCK):
-                in_time(until)
+                if time.monotonic() > until:
+                    return
                 close = asked[part] @ self.keys[rows].T
                 close[part[:, None] == rows[None]] = -1.0
                 best, place = close.topk(min(NEAREST, len(rows)), dim=1)
                 at, which = (best > close_from).nonzero(as_tuple=True)
-                found.append((torch.stack([part[at], rows[place[at, which]]], 1), best[at, which]))
-        return found
+                yield torch.stack([part[at], rows[place[at, which]]], 1), best[at, which], len(part)
 
 
 def _moved(image: Tensor, box: Tensor) -> Tensor:
@@ -205,27 +209,27 @@ def confirmed(packed: np.ndarray, pairs: Tensor, until: float = math.inf) -> Ten
 
 
 def pairs(packed: np.ndarray, until: float = math.inf) -> tuple[np.ndarray, float]:
-    """int64 (K, 2) positions of pictures (N, channels, S, S) that show the same, and the share of candidates there was time for.
-
-    Raises OutOfTime where there was not even time to find candidates.
-    """
+    """int64 (K, 2) positions of pictures (N, channels, S, S) that show the same, and the share of all pairs there was time for."""
     grey = torch.from_numpy(packed).float().mean(1)
     places = (grey.flatten(1).std(1) > FLAT).nonzero().flatten()
     if len(places) < 2:
         return np.zeros((0, 2), np.int64), 1.0
-    found = candidates(grey[places], until)
+    now = time.monotonic()
+    found, searched = candidates(grey[places], now + 0.5 * (until - now))
     found[:, :2] = places[found[:, :2]]
     looked = confirmed(packed, found, until)
-    share = len(looked) / max(1, len(found))
+    share = searched * (len(looked) / len(found) if len(found) else 1.0)
     found, (error, spot, detail) = found[: len(looked)], looked.unbind(1)
-    same = (error < ERROR) & (detail > DETAIL) & (spot < _far(found, spot, len(packed)))
-    return np.unique(np.sort(found[same][:, :2].numpy(), axis=1), axis=0), share if len(looked) else 1.0
+    same = (error < ERROR) & (detail > DETAIL) & (spot < _far(found, spot, len(packed), share == 1))
+    return np.unique(np.sort(found[same][:, :2].numpy(), axis=1), axis=0), share
 
 
-def _far(found: Tensor, spot: Tensor, count: int) -> float:
+def _far(found: Tensor, spot: Tensor, count: int, whole: bool) -> float:
     """SPOT_ERROR, or less where the pictures of a data set are so alike that their nearest neighbours would pass."""
     nearest = torch.full((count,), math.inf)
     for side in (0, 1):
         nearest.scatter_reduce_(0, found[:, side], spot, "amin")
+    if not whole:  # of the rows that were not reached nothing is known
+        nearest = nearest[nearest.isfinite()]
     others = nearest[nearest > SURELY]
     return min(SPOT_ERROR, USUAL * float(others.median())) if len(others) else SPOT_ERROR

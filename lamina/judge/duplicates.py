@@ -20,7 +20,8 @@ from lamina.data._table import SPLITS, Table
 from lamina.judge import _pixels
 from lamina.judge._finding import MOST, Finding, counted, rows_of
 
-SHARE = 0.5  # of the time left that comparing pictures may take
+FLATTERS = 0.01  # of the held-out rows that have a double, from which on a score is not to be believed
+SHARE = 0.7  # of the time left that comparing pictures may take
 CHANCE = 0.5  # of the bits that the columns would have if they were independent
 
 
@@ -71,17 +72,19 @@ def _told(table: Table, found: list[list[int]], kind: str, how: str) -> list[Fin
         if not some:
             continue
         some.sort(key=lambda g: (-len(g), g[0]))
-        rows = sorted({r for g in some for r in g})
+        rows, grave = sorted({r for g in some for r in g}), False
         pair = some[0][:2]
         text = f"{counted(len(rows), 'row')} in {counted(len(some), 'group')} are {how} {where}, such as {table.names[pair[0]]} and {table.names[pair[1]]}"
         if some is across:
             counts = {SPLITS[s]: sum(split[r] == s for r in rows) for s in range(3)}
             text += f" ({', '.join(f'{n:,} {s}' for s, n in counts.items() if n)}): the score would flatter."
+            held_out = sum(split[r] > 0 for r in rows)
+            grave = held_out >= FLATTERS * max(1, int((split > 0).sum()))
             todo = "Remove all but one of each group, or keep a group on one side (--split-by COLUMN)."
         else:
             text += ": they count more than once."
             todo = "Remove all but one of each group, unless they are meant to weigh more."
-        told.append(Finding(f"{kind} {where}", text, todo, some is across, **rows_of(table, rows),
+        told.append(Finding(f"{kind} {where}", text, todo, grave, **rows_of(table, rows),
                             groups=tuple(tuple(g) for g in some[:MOST]), numbers={"rows": len(rows), "groups": len(some)}))  # fmt: skip
     return told
 

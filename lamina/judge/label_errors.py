@@ -15,6 +15,7 @@ from lamina.judge._finding import Finding, counted, rows_of
 
 ROWS = 4_000  # of a table that are looked at without --deep
 FEW = 10  # rows of a class below which it has no threshold of its own
+CLEAR = 0.7  # by which the answer must be ahead of the label, to be told
 OPEN = 0.1  # share of wrong answers from which on columns leave the answer open: a surprising label is no error then
 CHANCE = 1.5  # times better than the commonest class must answers be, in errors, for rows to be suspected
 
@@ -80,7 +81,7 @@ def told(
 ) -> list[Finding]:
     """The finding about rows (positions in the table) with these answers and labels; `of`: who says so."""
     found, own = suspects(probabilities, label)
-    found = found[probabilities.max(1)[found] - own[found] > 0.5]  # near ties are ambiguous, not wrong
+    found = found[probabilities.max(1)[found] - own[found] > CLEAR]  # near ties are ambiguous, not wrong
     if not len(found):
         return []
     classes, answer = table[table.target or ""].field.classes, probabilities.argmax(1)

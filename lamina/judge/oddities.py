@@ -188,13 +188,13 @@ def _pictures(table: Table, pictures: Pictures, until: float) -> list[Finding]:
     usual = np.median(light)
     add(
         "dark pictures",
-        np.flatnonzero(shown & (light < DARK) & (usual > 3 * DARK)),
+        np.flatnonzero(shown & (contrast < DARK) & (light < DARK) & (usual > 3 * DARK)),
         "{n} nearly black: {names}.",
         "Can a person tell what they show?",
     )
     add(
         "bright pictures",
-        np.flatnonzero(shown & (light > BRIGHT) & (usual < BRIGHT - 30)),
+        np.flatnonzero(shown & (contrast < DARK) & (light > BRIGHT) & (usual < BRIGHT - 30)),
         "{n} nearly white: {names}.",
         "Can a person tell what they show?",
     )
