@@ -37,7 +37,7 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {k: v for k, v in asdict(self).items() if v not in ((), {})}
+        return {k: v for k, v in asdict(self).items() if not isinstance(v, tuple | dict) or v}
 
 
 def rows_of(table: Table, rows: Sequence[int] | np.ndarray) -> dict[str, Any]:

@@ -78,8 +78,8 @@ def _told(table: Table, found: list[list[int]], kind: str, how: str) -> list[Fin
         if some is across:
             counts = {SPLITS[s]: sum(split[r] == s for r in rows) for s in range(3)}
             text += f" ({', '.join(f'{n:,} {s}' for s, n in counts.items() if n)}): the score would flatter."
-            held_out = sum(split[r] > 0 for r in rows)
-            grave = held_out >= FLATTERS * max(1, int((split > 0).sum()))
+            held_out = int((split[rows] > 0).sum())
+            grave = bool(held_out >= FLATTERS * max(1, int((split > 0).sum())))
             todo = "Remove all but one of each group, or keep a group on one side (--split-by COLUMN)."
         else:
             text += ": they count more than once."
