@@ -102,6 +102,10 @@ def test_colours_are_coded_softly_and_decoded():
     assert len(bins) == 2 and weights[1] > weights[0] and (weights * [0.9, 0.1]).sum() == pytest.approx(1, abs=0.2)
     places, shares = _colour.encoded(torch.tensor([38.0, 29.0]).view(1, 2, 1, 1), torch.tensor(bins).float())
     assert float(shares.sum()) == pytest.approx(1) and bins[int(places[0, 0, 0, 0])].tolist() == [40, 30]
+    many = torch.randn(2, 2, 5, 7) * 40
+    assert torch.equal(
+        _colour.nearest(many, torch.tensor(bins).float()), _colour.encoded(many, torch.tensor(bins).float())[0][..., 0]
+    )
     sure = _colour.decoded(torch.tensor([0.0, 20.0]).view(1, 2, 1, 1), torch.tensor(bins).float())
     assert sure.flatten().tolist() == pytest.approx([40, 30], abs=1e-3)
 

@@ -31,7 +31,7 @@ HISTORY = {
     "classes: area under the curve %": "89.5",
     "square: area under the curve %": "91.2",
 }
-MINUTES = 4.0  # of each loss
+MINUTES = 3.0  # of each loss
 SIDE = 96  # pixels of a scene
 SHOWN = 7
 

@@ -67,6 +67,12 @@ def encoded(ab: Tensor, bins: Tensor) -> tuple[Tensor, Tensor]:
     return place.view(shape), (shares / shares.sum(1, keepdim=True)).view(shape)
 
 
+def nearest(ab: Tensor, bins: Tensor) -> Tensor:
+    """ab (B, 2, H, W), bins (Q, 2) -> the nearest bin (B, H, W) int64."""
+    flat = ab.permute(0, 2, 3, 1).reshape(-1, 2)
+    return (flat @ (-2 * bins.T) + (bins**2).sum(1)).argmin(1).view(len(ab), *ab.shape[2:])
+
+
 def decoded(logits: Tensor, bins: Tensor) -> Tensor:
     """(B, Q, H, W) -> ab (B, 2, H, W): the annealed mean, between the likeliest colour and the mean of all (eq. 5)."""
     return torch.einsum("bqhw,qc->bchw", (logits / TEMPERATURE).softmax(1), bins)

@@ -180,7 +180,7 @@ class Colour(Way):
     def statistics(self, value: Tensor, batch: Batch) -> dict[str, Tensor]:
         answer, ab = _colour.to_lab(value)[:, 1:], batch["lab"][:, 1:]
         bins, weights = self.bins.to(ab.device), self.weights.to(ab.device)
-        nearest = _colour.encoded(ab, bins)[0][..., 0]
+        nearest = _colour.nearest(ab, bins)
         plain, balanced = _colour.errors_by_threshold(answer, ab, weights[nearest])
         return {
             "psnr": pictures.psnr(value, batch["target"]),
