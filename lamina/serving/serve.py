@@ -99,7 +99,7 @@ def _tell(sentence: str) -> None:
 
 
 def bound(options: Options) -> socket.socket:
-    """A socket that listens. Raises SettingError where the port is taken."""
+    """A socket that will listen. Raises SettingError where the port is taken."""
     family = socket.AF_INET6 if ":" in options.address else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -108,7 +108,6 @@ def bound(options: Options) -> socket.socket:
     except OSError as error:
         made.close()
         raise SettingError(f"{options.address}:{options.port} cannot be listened on: {error.strerror}.") from None
-    made.listen(BACKLOG)
     made.setblocking(False)
     return made
 
@@ -171,10 +170,6 @@ async def serve(options: Options, listening: socket.socket, ready: Callable[[Cal
     paths = named(options.models)
     settings = _app.Settings(options.queue, options.wait_ms / 1000, options.deadline, options.pixels)
     state = _app.State(settings)
-    for name, path in paths.items():
-        model = await asyncio.to_thread(opened, name, path, options.batch)
-        _announce(model)
-        state.put(model)
     guard = Guard(
         _app.app(state),
         state.metrics,
@@ -191,6 +186,10 @@ async def serve(options: Options, listening: socket.socket, ready: Callable[[Cal
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
     loop, ending, again = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
     with _signals(loop, ending, again):
+        for name, path in paths.items():  # before anybody is listened to
+            model = await asyncio.to_thread(opened, name, path, options.batch)
+            _announce(model)
+            state.put(model)
         running = loop.create_task(server.serve([listening]))
         while not server.started and not running.done():
             await asyncio.sleep(0.005)
