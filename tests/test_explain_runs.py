@@ -32,7 +32,7 @@ def test_pictures_are_explained_from_run_to_files(photo_run, photos, capsys, tmp
     blue = photo_run.explain(str(photos / "red" / "red3.png"), "occlusion", label="blue", patch=6, stride=3)
     assert blue.about.startswith("class blue") and blue.arrays["falls"].shape == (6, 7)
     every = photo_run.explain(0, "all")
-    assert [e.method for e in every] == [m for m in METHODS if m not in ("columns", "dream")]
+    assert [e.method for e in every] == [m for m in METHODS if m not in ("attention", "columns", "dream")]
     code, out, _ = lamina_says(capsys, "explain", photo_run.path, photos / "red" / "red3.png", "--class", "red")
     folder = photo_run.path / "explanations" / "red3"
     assert code == 0 and "gradcam" in out and str(folder / "gradcam.png") in out

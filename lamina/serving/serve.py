@@ -205,6 +205,7 @@ async def serve(options: Options, listening: socket.socket, ready: Callable[[Cal
         await running
         await state.close()
         state.executor.shutdown()
+    _tell(f"Ended; requests that came were answered: {state.metrics.count('lamina_requests_total'):.0f}.")
 
 
 def _announce(model: Any) -> None:
@@ -305,6 +306,13 @@ def _protocol(seconds: float) -> type:
             self._late = None
             if self.transport is not None and not self.transport.is_closing():
                 self.transport.abort() if hasattr(self.transport, "abort") else self.transport.close()
+
+        def shutdown(self) -> None:
+            """The server ends. The first request of a connection that was just accepted may be on its way."""
+            if self.cycle is None:
+                self.loop.call_later(LINGER, super().shutdown)
+            else:
+                super().shutdown()
 
         def data_received(self, data: bytes) -> None:
             if self._late is None and (self.cycle is None or self.cycle.response_complete):
