@@ -254,9 +254,8 @@ class Trained:
         kept = _rows.read(self.run)
         found = _closer.look(self.task, table, kept, kept.get("place", table.rows(TEST)))
         where = next(self.net.parameters()).device
-        self.run.write_json(
-            _closer.COST, _closer.cost(self.task, self.net, _closer.first_rows(table, self.task, where))
-        )
+        rows = _closer.first_rows(table, self.task, where)
+        self.run.write_json(_closer.COST, _closer.cost(self.task, self.net, rows, end - clock.seconds()))
         found["data"] = _closer.of_data(table, min(end - clock.seconds(), CLOSER * clock.seconds()))
         self.run.write_json(_closer.CLOSER, found)
         self._write_report(table)

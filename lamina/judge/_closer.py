@@ -22,24 +22,29 @@ from lamina.judge.examine import examine
 from lamina.tasks._task import Task
 
 COST, CLOSER = "cost.json", "closer.json"
+COUNTING = 4.0  # seconds below which operations are not counted, which took 1.4 to 2.0 on an EPYC core
 LEAST = 0.5  # seconds below which the data is not looked at
 FREE = ("leaks", "oddities", "duplicates", "drift")
 PER_FILE, PER_ARRAY = 4e-3, 4e-4  # seconds that looking at a picture takes, decoding included
 
 
-def cost(task: Task, net: nn.Module, batches: Batches) -> dict[str, Any]:
-    """Weights, bytes of them, operations of one answer (products and convolutions), and the most memory that was used."""
-    from torch.utils.flop_counter import FlopCounterMode
+def cost(task: Task, net: nn.Module, batches: Batches, seconds: float) -> dict[str, Any]:
+    """Weights, bytes of them, the most memory that was used; and operations of one answer (products and convolutions).
 
+    Operations only where COUNTING seconds are left: torch's counter imports its compiler.
+    """
     weights = sum(p.numel() for p in net.parameters())
     found: dict[str, Any] = {
         "weights": weights,
         "megabytes": round(sum(p.numel() * p.element_size() for p in net.parameters()) / 1e6, 3),
     }
-    batch = task.prepare(batches.slice(0, 1), training=False)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        task.score(net.eval(), batch)
-    found["operations_per_answer"] = counter.get_total_flops()
+    if seconds > COUNTING:
+        from torch.utils.flop_counter import FlopCounterMode
+
+        batch = task.prepare(batches.slice(0, 1), training=False)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            task.score(net.eval(), batch)
+        found["operations_per_answer"] = counter.get_total_flops()
     if sys.platform != "win32":
         import resource
 
