@@ -177,7 +177,9 @@ class _Training:
 
     def finite(self) -> bool:
         """Whether every weight and statistic is a finite number."""
-        return all(bool(t.isfinite().all()) for t in self.net.state_dict().values() if t.is_floating_point())
+        values = [t for t in self.net.state_dict().values() if t.is_floating_point() and t.numel()]
+        ends = [end.float() for t in values for end in torch.aminmax(t)]  # NaN where one value is; 0.35 ms against 4.0
+        return bool(torch.stack(ends).isfinite().all())
 
     def roll_back(self, losses: Tensor) -> None:
         """After a loss or weight that is not finite: the last good state with a tenth of the rate, once."""
@@ -249,10 +251,8 @@ class _Training:
     def _keep_best(self, numbers: dict[str, float]) -> None:
         config = self.run.read("config.json").decode() if self.run.has("config.json") else "{}"
         metadata = {"lamina": config, "validation": json.dumps(numbers), "step": str(self.progress.step)}
-        weights = {
-            **self.whole.state_dict(),
-            **self.average.net.state_dict(),
-        }  # of a frozen g only the answer is averaged
+        # of a frozen g only the answer is averaged
+        weights = {**self.whole.state_dict(), **self.average.net.state_dict()}
         self.run.write("best.safetensors", _state.to_bytes(weights, metadata))
 
     def save_when_due(self, validated: bool) -> bool:
