@@ -302,3 +302,14 @@ def test_a_size_of_pictures_can_be_asked_for(photos):
     assert lamina.look(photos, minutes=1).plan.inputs[0].shape[1:] == (20, 24)
     with pytest.raises(SettingError, match="--side"):
         lamina.look(photos, side=4)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the age is that of the import")
+def test_a_process_that_a_shell_became_is_not_as_old_as_the_shell():
+    code = "import time; from lamina.core import device; ages = []\n"
+    code += "for device.STARTING in (1e9, 1.0): ages.append(device.process_age())\n"
+    code += "print(*ages, time.process_time())"
+    words = ["bash", "-c", f"sleep 1.5; exec {sys.executable} -c '{code}'"]
+    told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    whole, own, processor = (float(v) for v in told.split())
+    assert whole >= 1.5 and 0 < own <= processor

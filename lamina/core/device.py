@@ -32,13 +32,20 @@ def memory() -> int:
     return total
 
 
+STARTING = 15.0  # seconds that an interpreter needs at most to come here
+
+
 def process_age() -> float:
-    """Seconds since this process began (on Linux from /proc; elsewhere since Lamina was imported)."""
+    """Seconds since this process began (on Linux from /proc; elsewhere since Lamina was imported).
+
+    A shell's last command takes its process over, which is as old as the shell: beyond STARTING the processor's time counts.
+    """
     with contextlib.suppress(OSError, ValueError, IndexError):
         with open("/proc/self/stat", encoding="ascii", errors="replace") as file:
             ticks = int(file.read().rpartition(")")[2].split()[19])
         with open("/proc/uptime", encoding="ascii") as file:
-            return max(0.0, float(file.read().split()[0]) - ticks / os.sysconf("SC_CLK_TCK"))
+            age = max(0.0, float(file.read().split()[0]) - ticks / os.sysconf("SC_CLK_TCK"))
+        return age if age < STARTING else time.process_time()
     return time.time() - _IMPORTED
 
 
