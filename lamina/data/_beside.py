@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from lamina.core.errors import DataError
-from lamina.data._pictures import SUFFIXES
-from lamina.data._table import Bad
+from lamina.data._pictures import SUFFIXES, Pictures
+from lamina.data._table import Bad, Column, Field, Table
 
 ENDINGS = (
     "_mask",
@@ -86,6 +86,32 @@ class Matched:
     """int8, one per pair; None where folders tell none"""
     bad: tuple[Bad, ...]
     notes: tuple[str, ...]
+
+    def sound(self, source: Path, first: Sequence[str], second: Sequence[str], what: str) -> tuple[Matched, int]:
+        """The pairs of which nothing is wrong, and how many were tried; what is wrong with a file ("" for nothing) is noted.
+
+        Raises DataError, naming `what` is wanted, when none is left.
+        """
+        bad, good = list(self.bad), []
+        for i, (own, other) in enumerate(zip(first, second, strict=True)):
+            if own or other:
+                name = self.names[i] if own else self.seconds[i].relative_to(source).as_posix()
+                bad.append(Bad(name, own or other))
+            else:
+                good.append(i)
+        if not good:
+            raise DataError(f"{source} holds no {what} that can be read; the first: {bad[0].where} {bad[0].why}.")
+        firsts, seconds, names = ([of[i] for i in good] for of in (self.firsts, self.seconds, self.names))
+        splits = None if self.splits is None else self.splits[good]
+        return Matched(firsts, seconds, names, splits, tuple(bad), self.notes), len(self.names) + len(self.bad)
+
+    def table(self, source: Path, kind: str, second: Column, tried: int) -> Table:
+        """Columns image, of the first files, and `second`, the target."""
+        columns = {"image": Column(Field("image", "image"), Pictures.of_files(self.firsts)), second.field.name: second}
+        return Table(
+            columns, str(source), kind, np.array(self.names, object), second.field.name, self.splits,
+            "" if self.splits is None else "the train, val and test folders", notes=self.notes, bad=self.bad, tried=tried,
+        )  # fmt: skip
 
 
 def matched(source: Path, twos: Sequence[Two], what: str) -> Matched:

@@ -12,8 +12,8 @@ from lamina.core.errors import DataError
 from lamina.data import _beside
 from lamina.data._decode import header
 from lamina.data._dense import Masks, is_coloured, raw
-from lamina.data._pictures import Pictures, inspect
-from lamina.data._table import IGNORE, Bad, Column, Field, Reading, Table
+from lamina.data._pictures import inspect
+from lamina.data._table import IGNORE, Column, Field, Reading, Table
 from lamina.data._threads import in_threads
 
 NAMES = (
@@ -42,31 +42,18 @@ def read(source: Path, reading: Reading) -> Table:
     picture_wrong = inspect(found.firsts)
     coloured = any(is_coloured(p) for p, (_, why) in zip(found.seconds, seen, strict=True) if not why)
     values, codes, classes = _coding(source, [v for v, why in seen if not why], coloured, listed, found.seconds)
-    known, bad, good = set(values) | ({IGNORE} if not coloured else set()), list(found.bad), []
-    for i, ((own, why), wrong) in enumerate(zip(seen, picture_wrong, strict=True)):
+    known, wrong = set(values) | ({IGNORE} if not coloured else set()), []
+    for own, why in seen:
         strange = sorted(set(own) - known) if not why else []
-        if strange:
-            why = f"holds {_named(strange[0], coloured)}, which is no class of {', '.join(classes[:4])} ..."
-        if wrong or why:
-            name = found.names[i] if wrong else found.seconds[i].relative_to(source).as_posix()
-            bad.append(Bad(name, wrong or why))
-        else:
-            good.append(i)
-    if not good:
-        raise DataError(
-            f"{source} holds no picture with a mask that can be read; the first: {bad[0].where} {bad[0].why}."
+        named = (
+            f"holds {_named(strange[0], coloured)}, which is no class of {', '.join(classes[:4])} ..."
+            if strange
+            else ""
         )
-    masks = Masks.of_files([found.seconds[i] for i in good], values, codes)
-    columns = {
-        "image": Column(Field("image", "image"), Pictures.of_files([found.firsts[i] for i in good])),
-        "mask": Column(Field("mask", "mask", tuple(classes)), masks),
-    }
-    split = None if found.splits is None else found.splits[good]
-    return Table(
-        columns, str(source), "masks", np.array([found.names[i] for i in good], object), "mask", split,
-        "" if split is None else "the train, val and test folders", notes=found.notes, bad=tuple(bad),
-        tried=len(found.names) + len(found.bad),
-    )  # fmt: skip
+        wrong.append(why or named)
+    kept, tried = found.sound(source, picture_wrong, wrong, "picture with a mask")
+    masks = Masks.of_files(kept.seconds, values, codes)
+    return kept.table(source, "masks", Column(Field("mask", "mask", tuple(classes)), masks), tried)
 
 
 def _look(picture: Path, mask: Path) -> tuple[list[int], str]:

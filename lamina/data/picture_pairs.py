@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lamina.core.errors import DataError
 from lamina.data import _beside
 from lamina.data._dense import Floats, is_deep
 from lamina.data._pictures import Pictures, inspect
-from lamina.data._table import Bad, Column, Field, Reading, Table
+from lamina.data._table import Column, Field, Reading, Table
 
 NAMES = (
     (("input", "inputs", "source", "x"), ("target", "targets", "output", "outputs", "y")),
@@ -38,25 +36,10 @@ def read(source: Path, reading: Reading) -> Table:
         raise DataError(f"{source} mixes targets of values and of 8-bit pictures ({name}); bring one kind.")
     targets = Floats if deep[0] else Pictures
     beside = _readable(found.seconds) if deep[0] else inspect(found.seconds)
-    bad, good = list(found.bad), []
-    for i, (first, second) in enumerate(zip(wrong, beside, strict=True)):
-        if first or second:
-            name = found.names[i] if first else found.seconds[i].relative_to(source).as_posix()
-            bad.append(Bad(name, first or second))
-        else:
-            good.append(i)
-    if not good:
-        raise DataError(f"{source} holds no pair of pictures that can be read; the first: {bad[0].where} {bad[0].why}.")
-    columns = {
-        "image": Column(Field("image", "image"), Pictures.of_files([found.firsts[i] for i in good])),
-        "picture": Column(Field("picture", "picture"), targets.of_files([found.seconds[i] for i in good])),
-    }
-    split = None if found.splits is None else found.splits[good]
-    return Table(
-        columns, str(source), "picture_pairs", np.array([found.names[i] for i in good], object), "picture", split,
-        "" if split is None else "the train, val and test folders", notes=found.notes, bad=tuple(bad),
-        tried=len(found.names) + len(found.bad),
-    )  # fmt: skip
+    kept, tried = found.sound(source, wrong, beside, "pair of pictures")
+    return kept.table(
+        source, "picture_pairs", Column(Field("picture", "picture"), targets.of_files(kept.seconds)), tried
+    )
 
 
 def _readable(paths: list[Path]) -> list[str]:
