@@ -64,11 +64,10 @@ def served(*models, **options):
 
 def asked(port, path, body=None, headers=None, method=None):
     """(status, JSON or text, headers) of a request."""
-    line = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-    line.request(method or ("GET" if body is None else "POST"), path, body, headers or {})
-    answer = line.getresponse()
-    content = answer.read()
-    line.close()
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as line:
+        line.request(method or ("GET" if body is None else "POST"), path, body, headers or {})
+        answer = line.getresponse()
+        content = answer.read()
     told = json.loads(content) if answer.headers["content-type"] == "application/json" else content.decode()
     return answer.status, told, answer.headers
 
