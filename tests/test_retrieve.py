@@ -1,6 +1,8 @@
 """retrieve: measures by counting, the two towers, runs that find sentences and say which region each word chose."""
 
+import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -104,6 +106,14 @@ def test_a_run_finds_sentences_asks_draws_reports_and_ships(squares, capsys):
     told = json.loads(next(p for p in (squares.parent.parent / "drawn").iterdir() if p.suffix == ".json").read_text())
     assert len(told["sentences"]) == 5 and {"word", "fit", "left"} <= set(told["words"][0])
     assert "six recalls" in run.report().read_text()
+    found = run.answers(truth, squares.parent)[0]  # words, then where to look for them
+    order = [name for name, _ in found]
+    lines = dict(line.split(",", 1) for line in squares.read_text().splitlines()[1:])
+    assert len(found) == 64 and all(a.fit >= b.fit for (_, a), (_, b) in itertools.pairwise(found))
+    assert lines[Path(order[0]).name] == truth, order[:3]
+    assert run.answers(truth, squares.parent / "0.png", squares.parent / "1.png")[0][0][1] in [a for _, a in found]
+    assert main(["ask", "one", truth]) == 2 and "come behind it" in capsys.readouterr().err
+    assert main(["ask", "one", "xyzzy", str(squares.parent)]) == 2 and "no word of" in capsys.readouterr().err
     shipped = lamina.load(run.ship())
     assert shipped.ask(squares.parent / "0.png") == answer and shipped.content["parity"]["bit_equal"]
 

@@ -107,6 +107,24 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Fit:
+    """How well a picture fits words that were asked for; larger is better, and only the order means something."""
+
+    fit: float
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The fit as text."""
+        return (f"{self.fit:.2f}",)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"answer": self.fit}
+
+    def __str__(self) -> str:
+        return f"fits by {self.fit:.2f}"
+
+
+@dataclass(frozen=True)
 class Ranked:
     """Sentences for a picture, the best fitting first, and the regions that the words of the best one chose."""
 

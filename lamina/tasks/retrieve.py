@@ -7,15 +7,20 @@ margin (Karpathy and Fei-Fei 2015, https://arxiv.org/abs/1412.2306, eq. 9).
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lamina.core.answers import Ranked
+from lamina.core.answers import Fit, Ranked
+from lamina.core.errors import DataError
+from lamina.data._asked import tables
 from lamina.data._batches import Batches
-from lamina.data._table import TRAIN, Table
+from lamina.data._pictures import SUFFIXES
+from lamina.data._ragged import sentences
+from lamina.data._table import TRAIN, Field, Table
 from lamina.data._tokens import START
 from lamina.measures import retrieval
 from lamina.measures.interval import bootstrap
@@ -28,6 +33,7 @@ KEPT = 1_000  # train sentences that a picture asked about is compared with
 TOLD = 5  # of them that are answered
 PART = 1 << 23  # numbers that are compared at once
 DRAWS = 1_000
+SEEN = 64  # pictures of a batch that words are looked for in
 
 
 class Retrieve(Caption):
@@ -129,10 +135,36 @@ class Retrieve(Caption):
         fit, chosen = (torch.cat([f[k][0] for f in found]) for k in (0, 1))
         return {"fits": best, "sentence": place, "fit": fit, "region": _sides(chosen, net.grid)}
 
+    @torch.no_grad()
+    def asked(self, net: Any, sources: tuple[Any, ...], fields: tuple[Field, ...] = ()) -> list[tuple[str, Any]] | None:
+        """Words, then files or folders: the pictures that the words fit, the best fitting first."""
+        words = sources[0] if sources and isinstance(sources[0], str) else ""
+        if not words or Path(words).exists() or Path(words).suffix.lower() in SUFFIXES:
+            return None
+        if not sources[1:]:
+            raise DataError(f'"{words}" is no file; pictures to look for it in come behind it, such as a folder.')
+        held = np.empty(1, object)
+        held[0] = (words,)
+        tokens = torch.from_numpy(sentences(held, self.target)[:, 0])
+        if not known(tokens).any():
+            raise DataError(
+                f'the net knows no word of "{words}"; it learned from sentences such as "{self.options["sentences"][0]}".'
+            )
+        net.eval()
+        device = next(net.parameters()).device
+        there, read = known(tokens).to(device), net.read(tokens.to(device))
+        found: list[tuple[str, Any]] = []
+        for table in tables(sources[1:], [*fields, self.target], fields):
+            names = [str(n) for n in table.names]
+            for start in range(0, len(table), SEEN):
+                at = np.arange(start, min(start + SEEN, len(table)))
+                batch = self.prepare(Batches(table.take(at), fields, None, device).slice(0, SEEN), training=False)
+                fits = _all(net.see(batch["image"]), read, there)[:, 0]
+                found += [(names[i], Fit(float(fit))) for i, fit in zip(at, fits, strict=True)]
+        return sorted(found, key=lambda pair: -pair[1].fit)
+
     def _kept(self, device: torch.device) -> Tensor:
         """int64 (sentences, words) of the kept sentences."""
-        from lamina.data._ragged import sentences
-
         texts = np.empty(len(self.options["sentences"]), object)
         texts[:] = [(t,) for t in self.options["sentences"]]
         return torch.from_numpy(sentences(texts, self.target)[:, 0]).to(device)
