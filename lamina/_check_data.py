@@ -46,6 +46,8 @@ def show(source: str, reading: Reading, deep: bool, as_json: bool, out: str | No
     found, table = check(source, reading, deep)
     name = re.sub("[^A-Za-z0-9._-]+", "-", Path(table.source).name) or "data"
     page = Path(out) if out else Path("runs") / f"check-{name}.html"
+    if page.suffix not in (".html", ".htm"):
+        page = page.with_name(f"{page.name}.html")
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(_check_page.page(found, table), encoding="utf-8")

@@ -255,3 +255,20 @@ def test_command(gallery, loans, tmp_path, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["rows"] == 400 and (tmp_path / "x.json").exists()
     assert not _check_data.is_run("loans.csv") and main(["check", "nothing.csv"]) == 2
+    capsys.readouterr()
+    assert main(["check", "loans.csv", "--target", "default", "--ignore", "day", "--out", "v1.2"]) == 0
+    assert (tmp_path / "v1.2.html").exists() and (tmp_path / "v1.2.json").exists() and not (tmp_path / "v1.2").exists()
+
+
+def test_page_and_terminal_mark_the_same_findings(gallery, tmp_path, capsys):
+    """What makes a score unbelievable has a mark of its own, in both."""
+    for i in range(2):
+        Image.new("RGB", (96, 96), (90, 90, 90)).save(gallery / "train" / "a" / f"empty{i}.png")
+    assert main(["check", str(gallery)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    marks = [line[2] for line in lines if line.startswith(("  ! ", "  - "))]
+    page = (tmp_path / "runs" / "check-gallery.html").read_text(encoding="utf-8")
+    found = [
+        "!" if "care" in part[:12] else "-" for part in page.split('<ul class="trust">')[1].split('<li class="')[1:]
+    ]
+    assert marks == found and {"!", "-"} == set(marks)
