@@ -17,14 +17,19 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 __version__ = "0.1.0"
-__all__ = ["fit", "load", "look", "open", "resume"]
+__all__ = ["check", "compare", "fit", "load", "look", "open", "resume"]
 
 if TYPE_CHECKING:
+    from lamina._doors import check, compare
     from lamina.api import fit, load, look, open, resume
 
 
 def __getattr__(name: str) -> Any:
     """Import the API when it is first used, so that `import lamina` takes milliseconds."""
+    if name in ("check", "compare"):
+        from lamina import _doors
+
+        return getattr(_doors, name)
     if name in __all__:
         from lamina import api
 

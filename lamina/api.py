@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from lamina import _saved, pretrained
-from lamina.core import device
+from lamina.core import device, energy
 from lamina.core.errors import DataError, RunError, SettingError, unknown
 from lamina.core.run import Run
 from lamina.data import _asked as asked
@@ -23,7 +23,7 @@ from lamina.data import _split_by, _target, sniff
 from lamina.data._batches import Batches
 from lamina.data._store import shared
 from lamina.data._table import TEST, VALIDATION, Field, Reading, Table
-from lamina.judge import _closer, _rows, _worst, baseline, report, score
+from lamina.judge import _closer, _report_json, _rows, _worst, baseline, report, score
 from lamina.judge.score import Score
 from lamina.ship import _parcel as parcel
 from lamina.train import engine, evaluate, weights
@@ -179,9 +179,12 @@ def _train(
     clock = Clock(begun, limit, min(0.2 * limit, FINISHING), tests)
     if display and fresh:
         display.plan(fresh, net, baseline.always(task, table), run)
+    meter = energy.Meter(accelerator=energy.of_accelerator(where.index or 0) if where.type == "cuda" else None)
     for report_ in engine.fit(task, net, table, plan.recipe, run, clock=clock, stop=stop):
+        meter.read()
         if display:
             display.report(report_)
+    run.write_json(_closer.ENERGY, meter.to_json())
     if display:
         display.end()
     trained = Trained(run)
@@ -245,6 +248,7 @@ class Trained:
 
     def _write_report(self, table: Table) -> None:
         self.run.write("report.html", report.page(self.run, self.config, table, self.plan).encode())
+        self.run.write_json("report.json", _report_json.numbers(self.run, self.config, self.plan))
 
     def _look_closer(self, table: Table, clock: Clock) -> None:
         """Slices, labels and cost, and checks of the data, in the time that is left; the report is written again with them."""

@@ -20,8 +20,9 @@ from lamina.judge import _rows, label_errors, slices
 from lamina.judge._finding import Finding
 from lamina.judge.examine import examine
 from lamina.tasks._task import Task
+from lamina.train.plan import Plan
 
-COST, CLOSER = "cost.json", "closer.json"
+COST, CLOSER, ENERGY = "cost.json", "closer.json", "energy.json"
 COUNTING = 4.0  # seconds below which operations are not counted, which took 1.4 to 2.0 on an EPYC core
 LEAST = 0.5  # seconds below which the data is not looked at
 FREE = ("leaks", "oddities", "duplicates", "drift")
@@ -53,6 +54,17 @@ def cost(task: Task, net: nn.Module, batches: Batches, seconds: float) -> dict[s
     if torch.cuda.is_available():
         found["most_device_memory_megabytes"] = round(torch.cuda.max_memory_allocated() / 1e6)
     return found
+
+
+def of_training(cost: dict[str, Any], plan: Plan, last: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """The cost, with about how many operations the training took: forward once and back twice as much, for every row of every pass."""
+    answer, passes = cost.get("operations_per_answer"), last.get("passes")
+    if not answer or not passes or plan.recipe.freeze == "features":
+        return cost
+    forward = answer / (2 if plan.options.get("mirror") else 1)
+    hardened = 2 if plan.recipe.harden else 1
+    rows = config.get("rows", {}).get("train", 0)
+    return {**cost, "training_operations_about": round(3 * forward * hardened * passes * rows)}
 
 
 def look(task: Task, table: Table, rows: dict[str, np.ndarray], places: np.ndarray) -> dict[str, Any]:
@@ -88,8 +100,8 @@ def of_data(table: Table, seconds: float) -> dict[str, Any]:
 
 def read(run: Run) -> dict[str, Any]:
     """What was kept with a run: {} for an older one."""
-    found = run.read_json(CLOSER) if run.has(CLOSER) else {}
-    return {**found, "cost": run.read_json(COST) if run.has(COST) else {}}
+    found, cost, energy = (run.read_json(n) if run.has(n) else {} for n in (CLOSER, COST, ENERGY))
+    return {**found, "cost": {**cost, **({"energy": energy} if cost and energy else {})}}
 
 
 def finding(told: dict[str, Any]) -> Finding:

@@ -10,13 +10,14 @@ from lamina.data._table import Table
 from lamina.judge import _check_page, _closer, _plots
 from lamina.judge._trust import Sentence, clock
 from lamina.judge.score import shown
+from lamina.train.plan import Plan
 
 SURELY = 0.05  # by which answering less must raise the share of right answers to be worth a sentence
 
 
-def reliance(run: Run, table: Table, reports: list[dict[str, Any]]) -> dict[str, Any]:
+def reliance(run: Run, config: dict[str, Any], table: Table, plan: Plan) -> dict[str, Any]:
     """What the template's section shows; "" and [] where nothing is known."""
-    known = _closer.read(run)
+    known, reports = _closer.read(run), run.history("report")
     curve = known.get("selective", [])
     findings = [_closer.finding(f) for f in known.get("data", {}).get("findings", [])]
     labels = [_closer.finding(f) for f in known.get("labels", [])]
@@ -30,7 +31,7 @@ def reliance(run: Run, table: Table, reports: list[dict[str, Any]]) -> dict[str,
         "findings": [{"sentence": f.sentence, "todo": f.todo, "grave": f.grave} for f in findings],
         "left_out": known.get("data", {}).get("left_out", []),
         "looked": bool(known.get("data")),
-        "cost": _cost(known["cost"], reports),
+        "cost": _cost(_closer.of_training(known["cost"], plan, reports[-1] if reports else {}, config), reports),
     }  # fmt: skip
 
 
@@ -61,7 +62,18 @@ def _cost(cost: dict[str, Any], reports: list[dict[str, Any]]) -> list[tuple[str
             found.append(("of the device", f"{cost['most_device_memory_megabytes']:,} MB"))
     if found and math.isfinite(float(last.get("seconds", math.nan))):
         found.append(("training", clock(float(last["seconds"]))))
+    if cost.get("training_operations_about"):
+        found.append(("in training", f"about {_short(cost['training_operations_about'])} floating-point operations"))
+    if "energy" in cost:
+        found.append(("energy of training", _energy(**cost["energy"])))
     return found
+
+
+def _energy(joules: dict[str, float], seconds: float) -> str:
+    if not joules:
+        return "this machine does not tell"
+    parts = [f"{value / 3600:,.3g} Wh ({name})" for name, value in joules.items()]
+    return f"{' and '.join(parts)} in {clock(seconds)}, whatever else ran on the machine included"
 
 
 def _short(number: float) -> str:

@@ -72,7 +72,7 @@ def page(run: Run, config: dict[str, Any], table: Table, plan: Plan) -> str:
         shown=lambda value: shown(score.name, value),
         standing=_standing(score, plan),
         trust=_trust.sentences(score, table, plan, len(bad), health, _sections.sentences(run)),
-        reliance=_sections.reliance(run, table, reports),
+        reliance=_sections.reliance(run, config, table, plan),
         timing=_trust.timing(reports, plan, score.complete),
         data=_data(config, table, plan, about, bad),
         learning=_learning(reports, validations, run, plan),
