@@ -125,9 +125,15 @@ def _looking_flags(commands: argparse._SubParsersAction) -> None:
         "check", help="what is odd about data, or how far a trained net can be trusted", allow_abbrev=False
     )
     sub.add_argument("what", metavar="DATA|RUN", help="a folder, a file, digits; or a run")
-    sub.add_argument("--deep", action="store_true", help="all rows and every attack, without a limit of time")
+    sub.add_argument(
+        "--deep",
+        action="store_true",
+        help="all rows and every attack, without a limit of time; of a run also what more rows would bring",
+    )
     sub.add_argument("--json", action="store_true", help="print JSON")
-    sub.add_argument("--out", metavar="FILE", help="the page about data; runs/check-NAME.html when not given")
+    sub.add_argument(
+        "--out", metavar="FILE", help="the page; runs/check-NAME.html, or in the run's folder, when not given"
+    )
     _reading_flags(sub)
     sub = commands.add_parser(
         "compare", help="which of several runs is better, and how sure that is", allow_abbrev=False

@@ -1,11 +1,12 @@
-"""checking: how a trained net of pictures stands worse pictures and attacks; what `lamina check RUN` and run.check do."""
+"""checking: how a trained net stands worse pictures and attacks, and what is learned from other rows; `lamina check RUN`, run.check."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +17,17 @@ from rich.console import Console
 from rich.table import Table as Grid
 from torch import Tensor
 
-from lamina.core.errors import SettingError
+from lamina.core.errors import DataError, SettingError
 from lamina.data._batches import Batches
 from lamina.data._store import shared
-from lamina.data._table import TEST
-from lamina.judge import attacks
+from lamina.data._table import TEST, Table
+from lamina.judge import _rows, attacks, learning_curve, shuffled
+from lamina.judge._refit import Again
 from lamina.judge.attacks import Aim
 from lamina.judge.corruptions import CORRUPTIONS, STRENGTHS
 from lamina.measures.interval import wilson
 from lamina.tasks.classify import Classify
+from lamina.train.plan import Plan
 
 if TYPE_CHECKING:
     from lamina.api import Trained
@@ -40,10 +43,13 @@ HALVES = 10  # steps of an attack, where the least change is looked for
 
 @dataclass(frozen=True, repr=False)
 class Check:
-    """Shares of right answers, each on the same test rows, with its 95 % interval (Wilson) where rows are counted."""
+    """Shares of right answers, each on the same test rows, with its 95 % interval (Wilson) where rows are counted.
+
+    Empty or None: not measured, since the net answers no label of a picture, or since it was not asked for.
+    """
 
     rows: int
-    clean: float
+    clean: float | None
     worse: dict[str, list[float]]
     """corruption -> share right for mild, clear, strong"""
     attacked: dict[str, dict[str, float]]
@@ -56,6 +62,12 @@ class Check:
     signature: str
     pictures: Any = field(default=None, compare=False)
     """PIL: pictures, what they were changed to and the change; None when none was turned"""
+    learning: dict[str, Any] | None = None
+    """what twice the training rows would bring (judge.learning_curve.Curve)"""
+    shuffled: dict[str, Any] | None = None
+    """what is scored after learning from shuffled labels (judge.shuffled.Shuffled)"""
+    left_out: tuple[str, ...] = ()
+    """what was not measured, and why"""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; inf as None."""
@@ -63,21 +75,40 @@ class Check:
         return {**told, "least": {k: v if math.isfinite(v) else None for k, v in self.least.items()}}
 
     def __repr__(self) -> str:
-        strongest = max(RADII)
-        return f"Check(clean {self.clean:.1%}, PGD at {strongest} {self.attacked['PGD'][f'{strongest:g}']:.1%}, {self.signature})"
+        parts = [f"clean {self.clean:.1%}"] if self.clean is not None else []
+        if self.attacked:
+            parts.append(f"PGD at {max(RADII)} {self.attacked['PGD'][f'{max(RADII):g}']:.1%}")
+        return f"Check({', '.join([*parts, self.signature])})"
 
 
-def check(trained: Trained, data: Any = None, deep: bool = False) -> Check:
-    """Measure a net that gives a picture one label. `deep`: on all test rows, and one pixel. Raises LaminaError."""
+def check(trained: Trained, data: Any = None, deep: bool = False, say: Callable[[str], None] = lambda _: None) -> Check:
+    """Measure a net that gives a picture one label. Raises LaminaError.
+
+    deep: on all test rows, and one pixel; and of any net the learning curve and shuffled labels, which learn anew for about two
+    and a half times the run's time. `say` is told what is being done.
+    """
     from lamina.explaining import _learned_from
 
     begun, plan = time.monotonic(), trained.plan
     task = trained.task
-    if not isinstance(task, Classify) or task.several or not any(f.kind == "image" for f in plan.inputs):
-        raise SettingError(f"check measures nets that give pictures one label; this one answers {plan.target.kind}.")
+    pictures = isinstance(task, Classify) and not task.several and any(f.kind == "image" for f in plan.inputs)
+    why = f"check measures nets that give pictures one label; this one answers {plan.target.kind}"
+    if not pictures and not deep:
+        raise SettingError(f"{why}. --deep measures what more rows would bring, of any net.")
     table = _learned_from(trained, data)
     rows = table.rows(TEST)
     rows = rows if deep else rows[np.unique(np.linspace(0, len(rows) - 1, ROWS).astype(int))]
+    found = _of_pictures(trained, table, rows, deep) if pictures else Check(len(rows), None, {}, {}, {}, None, 0.0, "")
+    more = _deep(trained, table, say) if deep else {}
+    left_out = (*more.pop("left_out", ()), *(() if pictures else (f"worse pictures and attacks: {why}",)))
+    signature = trained._signature(table, f"{len(rows)} test rows")
+    took = round(time.monotonic() - begun, 1)
+    return replace(found, **more, left_out=left_out, seconds=took, signature=signature)
+
+
+def _of_pictures(trained: Trained, table: Table, rows: np.ndarray, deep: bool) -> Check:
+    task, plan = trained.task, trained.plan
+    assert isinstance(task, Classify)
     device = next(trained.net.parameters()).device
     batches = Batches(table.take(rows), plan.inputs, plan.target, device, shared())
     aim = Aim(task, trained.net.eval(), task.prepare(batches.slice(0, len(rows)), training=False))
@@ -96,9 +127,27 @@ def check(trained: Trained, data: Any = None, deep: bool = False) -> Check:
         right = aim.right(image).nonzero().flatten()[:FEW].tolist()
         turned = float(np.mean([attacks.one_pixel(aim, row, seed) is not None for row in right])) if right else None
     return Check(
-        len(rows), float(aim.right(image).double().mean()), worse, attacked, least, turned,
-        round(time.monotonic() - begun, 1), trained._signature(table, f"{len(rows)} test rows"), _sheet(aim, strongest, plan.target.classes),
+        len(rows), float(aim.right(image).double().mean()), worse, attacked, least, turned, 0.0, "",
+        _sheet(aim, strongest, plan.target.classes),
     )  # fmt: skip
+
+
+def _deep(trained: Trained, table: Table, say: Callable[[str], None]) -> dict[str, Any]:
+    """The learning curve and the shuffled labels, as fields of Check."""
+    plan, kept = Plan.from_json(trained.config["plan"]), _rows.read(trained.run)
+    again = Again(plan, trained.run, next(trained.net.parameters()).device)
+    same = np.array_equal(kept.get("place", ()), table.rows(TEST)) and set(kept) - {"place", "loss"}
+    own = kept if same else again.measured(trained.task, trained.net, table)
+    curve = learning_curve.measure(again, table, {k: v for k, v in own.items() if k != "place"}, say)
+    say("learning from shuffled labels")
+    mixed = shuffled.measure(again, table)
+    found: dict[str, Any] = {"left_out": []}
+    for name, one in (("learning", curve), ("shuffled", mixed)):
+        if isinstance(one, str):
+            found["left_out"].append(f"{name}: {one}")
+        else:
+            found[name] = one.to_json()
+    return found
 
 
 def _attacked(aim: Aim, seed: int) -> tuple[dict[str, dict[str, float]], Tensor]:
@@ -153,22 +202,43 @@ def _sheet(aim: Aim, changed: Tensor, classes: tuple[str, ...]) -> Image.Image |
     return sheet
 
 
-def show(run: str, deep: bool, as_json: bool) -> None:
-    """The whole of `lamina check RUN`: measure, write check.json and check.png into the run, print."""
+def show(run: str, deep: bool, as_json: bool, out: str | None = None) -> None:
+    """The whole of `lamina check RUN`: measure, write check.json, check.html and check.png into the run, print."""
     from lamina import api
+    from lamina.judge import _run_page
 
-    trained = api.load_run(run)
-    found = check(trained, deep=deep)
+    trained, console = api.load_run(run), Console(highlight=False, markup=False)
+    errors = Console(highlight=False, markup=False, stderr=True)
+    found = check(trained, deep=deep, say=lambda text: errors.print(f"  {text} ...", style="dim"))
     trained.run.write_json("check.json", found.to_json())
+    text = _run_page.page(found.to_json(), found.pictures, trained.path.name, tuple(STRENGTHS)).encode()
+    trained.run.write("check.html", text)
+    page = trained.path / "check.html"
+    if out:
+        page = Path(out) if Path(out).suffix in (".html", ".htm") else Path(f"{out}.html")
+        try:
+            page.write_bytes(text)
+        except OSError as error:
+            raise DataError(f"{page} cannot be written: {error.strerror}; name another place with --out.") from None
     if as_json:
         print(json.dumps(found.to_json(), ensure_ascii=False))
         return
-    console = Console(highlight=False)
-    low, high = wilson(round(found.clean * found.rows), found.rows)
-    console.print(
-        f"  {found.rows} test rows, {found.clean:.1%} right (95 % interval {low:.1%} to {high:.1%}), in {found.seconds:.0f} s\n"
-    )
-    console.print(_grid("worse pictures", list(STRENGTHS), found.worse))
+    _print(found, console)
+    if found.pictures:
+        path = Path(trained.path) / "check.png"
+        found.pictures.save(path)
+        console.print(f"  pictures, changed ones and ten times the change: {path}")
+    console.print(f"  page    {page}")
+    console.print(f"  {found.signature}", style="dim")
+
+
+def _print(found: Check, console: Console) -> None:
+    if found.clean is not None:
+        low, high = wilson(round(found.clean * found.rows), found.rows)
+        console.print(
+            f"  {found.rows} test rows, {found.clean:.1%} right (95 % interval {low:.1%} to {high:.1%}), in {found.seconds:.0f} s\n"
+        )
+        console.print(_grid("worse pictures", list(STRENGTHS), found.worse))
     for title, names, radii in (
         (
             "attacks: largest change of a pixel",
@@ -177,17 +247,19 @@ def show(run: str, deep: bool, as_json: bool) -> None:
         ),
         ("attacks: length of the change", ("PGD L2",), LENGTHS),
     ):
-        console.print(_grid(title, [f"{r:g}" for r in radii], {n: list(found.attacked[n].values()) for n in names}))
+        if found.attacked:
+            console.print(_grid(title, [f"{r:g}" for r in radii], {n: list(found.attacked[n].values()) for n in names}))
     for norm, value in found.least.items():
         told = f"{value:.3g}" if math.isfinite(value) else "more than was tried"
         console.print(f"  half of the right answers are turned by a change of {told} ({norm})")
     if found.one_pixel is not None:
         console.print(f"  one pixel turns {found.one_pixel:.0%} of {FEW} right answers")
-    if found.pictures:
-        path = Path(trained.path) / "check.png"
-        found.pictures.save(path)
-        console.print(f"  pictures, changed ones and ten times the change: {path}")
-    console.print(f"  {found.signature}", style="dim")
+    if found.learning:
+        console.print(f"  {found.learning['sentence']}")
+    if found.shuffled:
+        console.print(f"  {found.shuffled['sentence']}", style="bold yellow" if found.shuffled["leaks"] else "")
+    for text in found.left_out:
+        console.print(f"  not measured: {text}", style="dim")
 
 
 def _grid(title: str, columns: list[str], rows: dict[str, list[float]]) -> Grid:

@@ -256,7 +256,7 @@ def _check(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
     if _check_data.is_run(options.what):
         from lamina import checking
 
-        checking.show(options.what, options.deep, options.json)
+        checking.show(options.what, options.deep, options.json, options.out)
         return 0
     from lamina.data._table import Reading
 
