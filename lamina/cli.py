@@ -265,6 +265,15 @@ def _check(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
     return 0
 
 
+def _style(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
+    from lamina import styling
+
+    words = vars(options)
+    words.pop("command")
+    styling.show(**words)
+    return 0
+
+
 def _compare(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
     from lamina import comparing
 
@@ -371,6 +380,7 @@ COMMANDS = {
     "ask": _ask,
     "explain": _explain,
     "dream": _explain,
+    "style": _style,
     "layers": _explain,
     "check": _check,
     "compare": _compare,

