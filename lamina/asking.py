@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from lamina.core.errors import LaminaError, RunError, SettingError
-from lamina.data._asked import tables
+from lamina.data import _encoding
+from lamina.data._asked import NAMED, is_file, tables
 
 if TYPE_CHECKING:
     from lamina.data._table import Field
@@ -38,6 +39,32 @@ def _line() -> str:
         return input("> ").strip()
     except EOFError:
         return ""
+
+
+def cut(inputs: Sequence[Field], sources: Sequence[Any]) -> list[str]:
+    """A sentence for every text that is longer than what the net reads of it: the first tokens, of running text the last ones."""
+    said = []
+    for field in (f for f in inputs if f.tokens is not None and f.shape):
+        for name, text in _given(field, inputs, sources):
+            count, most = len(field.tokens.encode(text)), field.shape[0]  # type: ignore[union-attr]
+            if count > most:
+                which = "last" if field.kind == "running" else "first"
+                said.append(f"{name}: {field.name} has {count:,} tokens, of which the net reads the {which} {most:,}.")
+    return said
+
+
+def _given(field: Field, inputs: Sequence[Field], sources: Sequence[Any]) -> Iterator[tuple[str, str]]:
+    """Name and text of every row that is asked about."""
+    if field.kind == "text":
+        for table in tables(sources, [f for f in inputs if f.kind == "text"]):
+            yield from zip(
+                table.names.tolist(), table[field.name].values if field.name in table.columns else (), strict=False
+            )
+        return
+    for source in sources:
+        text = _encoding.content(Path(source)) if is_file(source) else str(source)
+        for number, line in enumerate(text.splitlines() if field.kind == "sentence" else [text]):
+            yield f"line {number + 1}" if is_file(source) else f"'{line[:NAMED]}'", line
 
 
 def drawn(

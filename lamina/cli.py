@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import io
 import json
 import os
 import signal
@@ -23,6 +24,9 @@ from lamina.train.recipe import Recipe
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 2 for what a user can mend, 130 after Ctrl-C, 143 after SIGTERM."""
     begun = time.monotonic() - device.process_age()
+    for stream in (sys.stdout, sys.stderr):  # a text may hold what no encoding knows, such as half a surrogate pair
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         given, net_settings = _net_settings(list(sys.argv[1:] if arguments is None else arguments))
         if not given:
@@ -222,6 +226,10 @@ def _ask(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
         print(
             json.dumps({"name": name, **answer.to_json()}, ensure_ascii=False) if options.json else f"{name}: {answer}"
         )
+    from lamina.asking import cut
+
+    for sentence in cut(trained.columns[0], options.files):
+        print(f"lamina: {sentence}", file=sys.stderr)
     for where, why in bad:
         print(f"lamina: left out {where}: {why}", file=sys.stderr)
     if any(hasattr(answer, "draw") for _, answer in answers):

@@ -9,6 +9,7 @@ from typing import Any
 
 from lamina.core.check import within
 from lamina.core.errors import SettingError
+from lamina.data import _encoding
 from lamina.tasks._sampling import Sampling
 
 LENGTH = 500  # tokens, when none is asked for
@@ -51,7 +52,7 @@ def show(run: str, start: str, file: str | None, interactive: bool, **texts: str
     if file:
         if start:
             raise SettingError("--start and --file are two beginnings; give one.")
-        start = _read(file)
+        start = _encoding.content(Path(file))
     if not interactive:
         _stream(start, write(trained, start, **wishes))
         return
@@ -86,12 +87,3 @@ def _number(name: str, text: str) -> float | int:
     except ValueError:
         kind = "a number" if name in ("temperature", "top_p") else "a whole number"
         raise SettingError(f"--{name.replace('_', '-')} must be {kind}, not '{text}'.") from None
-
-
-def _read(file: str) -> str:
-    try:
-        return Path(file).read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise SettingError(f"{file} is not UTF-8 text.") from None
-    except OSError as error:
-        raise SettingError(f"{file} cannot be read: {error.strerror}.") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections import Counter
+from pathlib import Path
 
 from lamina.core.errors import DataError
 
@@ -52,6 +53,19 @@ def is_binary(raw: bytes) -> bool:
     """Whether bytes are no text: many of the first ones are control codes."""
     head = raw[:10_000]
     return sum(b < 9 or 13 < b < 27 or 27 < b < 32 for b in head) > max(1, CONTROL * len(head))
+
+
+def content(path: Path) -> str:
+    """The text of a file. Raises DataError for one that is empty, binary, or cannot be read."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
+    if not raw.strip():
+        raise DataError(f"{path} is empty.")
+    if is_binary(raw) and not raw.startswith(tuple(mark for mark, _ in MARKS)):
+        raise DataError(f"{path} is binary, not text.")
+    return decoded(raw, str(path))[0]
 
 
 def told(count: Counter[str]) -> str:

@@ -23,7 +23,7 @@ FITTED = 200_000  # training sentences from which tokens are made
 
 def claims(source: Any) -> bool:
     """Claims two files as FILE,FILE, and files whose lines are two texts with a tab between."""
-    if _two(source):
+    if _two(source) or _lacking(source):
         return True
     if not isinstance(source, Path) or not source.is_file() or source.suffix.lower() not in SUFFIXES:
         return False
@@ -43,6 +43,8 @@ def read(source: Any, reading: Reading) -> Table:
 
     Tokens (byte pairs; --tokens, --vocabulary) of each side are made from its training sentences.
     """
+    if lacking := _lacking(source):
+        raise DataError(f"no such file: {lacking}, of the two files {source} that would be translations of each other.")
     two = _two(source)
     name = ",".join(str(p.absolute()) for p in two) if two else str(source)
     sides, left = _files(two) if two else _columns(source)
@@ -71,10 +73,21 @@ def _two(source: Any) -> tuple[Path, Path] | None:
     return None
 
 
+def _lacking(source: Any) -> Path | None:
+    """The file that is not there of two that are named FILE,FILE; None where both are, or neither."""
+    if not isinstance(source, Path) or source.exists() or str(source).count(",") != 1:
+        return None
+    there = [Path(p) for p in str(source).split(",")]
+    lacking = [p for p in there if not p.is_file()]
+    return lacking[0] if len(lacking) == 1 else None
+
+
 def _files(two: tuple[Path, Path]) -> tuple[list[list[str]], list[str]]:
     sides = [_text(path).split("\n") for path in two]
     sides = [side[:-1] if side and not side[-1] else side for side in sides]
     counts = [len(side) for side in sides]
+    if not all(counts):
+        raise DataError(f"{two[counts.index(0)]} is empty.")
     if counts[0] != counts[1]:
         short, long = sorted((0, 1), key=lambda i: counts[i])
         raise DataError(

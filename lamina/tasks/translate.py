@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from lamina.core.answers import Text
 from lamina.core.errors import DataError
+from lamina.data import _encoding
 from lamina.data._asked import is_file
 from lamina.data._batches import Batches
 from lamina.data._table import TEST, Field, Table
@@ -32,6 +33,7 @@ class Translate(Task):
 
     better = "bleu"
     target_kind = ("sentence",)
+    reads = "sentences and their translations, two files FILE,FILE or a TSV of two columns"
     question = "What is the sentence in the other language?"
     net: ClassVar[dict[str, str]] = {"sentence": "translator"}
     recipe: ClassVar[dict[str, Any]] = {
@@ -127,9 +129,11 @@ class Translate(Task):
         names, texts = [], []
         for source in sources:
             if is_file(source):
-                lines = Path(source).read_text(encoding="utf-8", errors="replace").splitlines()
+                lines = _encoding.content(Path(source)).splitlines()
                 names += [f"line {i + 1}" for i in range(len(lines))]
                 texts += lines
+            elif isinstance(source, str) and not source.strip():
+                raise DataError("an empty text tells nothing; give a sentence.")
             elif isinstance(source, str):
                 names.append(source[:40])
                 texts.append(source)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from lamina.core.answers import Text
 from lamina.core.errors import DataError
+from lamina.data import _encoding
 from lamina.data._asked import is_file
 from lamina.data._batches import Batches
 from lamina.data._running import IGNORED, Windows
@@ -35,6 +36,7 @@ class Write(Task):
     better = "bits_per_character"
     lower_is_better = True
     target_kind = ("running",)
+    reads = "running text, a file or a folder of it"
     net: ClassVar[dict[str, str]] = {"running": "gpt"}
     question = "How does the text go on?"
     recipe: ClassVar[dict[str, Any]] = {
@@ -162,7 +164,8 @@ class Write(Task):
         for number, source in enumerate(sources):
             name, text = f"text {number + 1}", source
             if is_file(source):
-                name, text = str(source), _content(Path(source))
+                name = str(source)
+                text = _content(Path(source)) if self.tokens.kind == "bytes" else _encoding.content(Path(source))
             if not isinstance(text, str):
                 raise DataError(f"this net goes on with texts; {type(source).__name__} is none.")
             found.append((name, Text("".join(self.write(net, text, ANSWERED, Sampling())))))
