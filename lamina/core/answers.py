@@ -107,6 +107,25 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Tags:
+    """The words of a text, each with its tag; "" for words that were not read."""
+
+    words: tuple[str, ...]
+    tags: tuple[str, ...]
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The tags, in the order of the words."""
+        return self.tags
+
+    def to_json(self) -> dict[str, Any]:
+        return {"answer": list(self.tags), "words": list(self.words)}
+
+    def __str__(self) -> str:
+        return " ".join(f"{word}/{tag}" if tag else word for word, tag in zip(self.words, self.tags, strict=True))
+
+
+@dataclass(frozen=True)
 class Fit:
     """How well a picture fits words that were asked for; larger is better, and only the order means something."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lamina.core.errors import DataError
-from lamina.data import _pairs, mail, sniff, table, text, texts
+from lamina.data import _pairs, conll, mail, sniff, table, text, texts
 from lamina.data._table import Column, Field, Reading, Table
 
 ROWS = (*table.ALL, *table.LINES)  # files that hold rows, and not one text
@@ -75,7 +75,7 @@ def _of_text(source: Any, fields: list[Field]) -> Table | None:
     path = Path(source)
     if len(str(source)) < 250 and "\n" not in str(source) and "\0" not in str(source) and path.expanduser().exists():
         path = path.expanduser()
-        if path.is_dir() or path.name.lower().endswith((*ROWS, *mail.BOXES)):
+        if path.is_dir() or path.name.lower().endswith((*ROWS, *mail.BOXES)) or conll.claims(path):
             return None
         found = mail.read(path, Reading()) if mail.claims(path) else texts.read(path, Reading())
         if {f.name for f in fields} & {*mail.COLUMNS} and found.reader == "mail":

@@ -81,7 +81,7 @@ class Batches:
         self.running: dict[str, Windows] = {}
         """windows over running texts, read from their file a batch at a time"""
         self.sentences: Sequences | None = None
-        """translations, padded to the longest of a batch"""
+        """translations or tags, padded to the longest of a batch"""
         numbers, categories = [], []
         images = [f for f in inputs if f.kind == "image"]
         first = images[0] if images else None
@@ -112,9 +112,8 @@ class Batches:
         elif target and target.kind in DENSE:
             packed = columns[target.name].values.pack(target.shape, cache, target.fit)
             self._take_pictures("target", packed[:, 0] if target.kind == "mask" else packed, resident)
-        elif target and target.kind == "sentence" and target.tokens:
-            packed = _ragged.pack([columns[target.name].values], target.tokens, list(target.shape), cache)
-            self.sentences = Sequences(packed, device)
+        elif target and target.kind in ("sentence", "tags"):
+            self.sentences = Sequences(_packed(columns, inputs, target, cache), device)
         elif target and target.kind == "running":
             self._take_windows("target", columns[target.name].values)
         elif target:
@@ -255,6 +254,16 @@ def _texts(columns: Table, inputs: Sequence[Field], device: torch.device, cache:
     assert tokens is not None and all(f.tokens == tokens for f in fields), "tokens are chosen with the plan"
     values = [columns[f.name].values for f in fields]
     return Sequences(_ragged.pack(values, tokens, [f.shape[0] for f in fields], cache), device)
+
+
+def _packed(columns: Table, inputs: Sequence[Field], target: Field, cache: Path | None) -> _ragged.Ragged:
+    """A target that is a row of tokens itself, or of the tags of the text's tokens."""
+    values = columns[target.name].values
+    if target.kind == "tags":
+        field = next(f for f in inputs if f.kind == "text")
+        return _ragged.tagged(columns[field.name].values, values, field)
+    assert target.tokens is not None, "tokens are chosen with the plan"
+    return _ragged.pack([values], target.tokens, list(target.shape), cache)
 
 
 def _memory(device: torch.device) -> int:

@@ -153,6 +153,33 @@ def _check(flat: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     return np.array([zlib.crc32(offsets.tobytes(), zlib.crc32(np.ascontiguousarray(flat).data))], np.int64)
 
 
+def word_lengths(words: Sequence[str], tokens: Tokens) -> np.ndarray:
+    """int64 (words,): tokens of each word of a text whose words are joined by blanks; blanks count to the word behind them."""
+    given = [*words[:1], *(f" {word}" for word in words[1:])] if tokens.kind != "words" else list(words)
+    return np.diff(tokens.encode_many(given)[1])
+
+
+def tagged(texts: np.ndarray, tags: np.ndarray, field: Field) -> Ragged:
+    """Per row what `pack` makes of a text, in the place of tokens: 1 + the code of its tag at the first token of each word, else 0.
+
+    texts: object (rows,) of words joined by blanks; tags: object (rows,) of codes, -1 for one that is not known. Raises DataError.
+    """
+    assert field.tokens is not None, "tokens are chosen with the plan"
+    whole, longest = field.tokens.encode_many(texts.tolist())[1], field.shape[0]
+    rows = []
+    for number, (text, codes) in enumerate(zip(texts.tolist(), tags, strict=True)):
+        lengths = word_lengths(text.split(), field.tokens)
+        if len(lengths) != len(codes) or lengths.sum() != whole[number + 1] - whole[number] or (lengths < 1).any():
+            raise DataError(
+                f"the words of '{text[:60]}' cannot be told apart as {field.tokens.kind}; try --tokens bytes."
+            )
+        row = np.zeros(1 + int(lengths.sum()), np.int32)
+        row[1 + np.cumsum(lengths) - lengths] = codes + 1
+        rows.append(row[: 1 + longest])
+    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
+    return Ragged(np.concatenate([np.empty(0, np.int32), *rows]), offsets)
+
+
 def sentences(values: np.ndarray, field: Field) -> np.ndarray:
     """int64 (rows, most, longest) = (rows, *field.shape) of sentences per row: START, tokens, END, then PADDING; rows may have fewer."""
     assert field.tokens is not None, "tokens are chosen with the plan"

@@ -16,6 +16,8 @@ mask        Masks (rows): a class per pixel, position in field.classes; never: 2
 picture     Pictures (rows), or Floats (depth): a picture as target     never
 same        int64 (rows, 2), whom the two pictures of the row show;     -1
             the same where both codes are equal (_pairs.py)
+tags        object (rows,) of int16 (words,), position in field.classes never: of a row without words ()
+itself      int64 (rows,) of zeros: a target that is the row itself    never
 captions    object (rows,) of tuples of str: sentences about the row    ()
 text        object (rows,) of str                                       ""
 sentence    object (rows,) of str; of a pair that translates           ""
@@ -209,6 +211,9 @@ class Table:
             elif column.field.kind == "boxes":
                 for boxes in column.values:
                     digest.update(b"none" if boxes is None else f"{len(boxes)}:".encode() + boxes.tobytes())
+            elif column.field.kind == "tags":
+                for codes in column.values:
+                    digest.update(f"{len(codes)}:".encode() + codes.tobytes())
             elif column.field.kind == "captions":
                 digest.update(repr(column.values.tolist()).encode("utf-8", "surrogatepass"))
             elif column.values.dtype == object:
@@ -235,6 +240,12 @@ def _recode(column: Column, wanted: Field, source: str) -> Column:
         for i, name in enumerate(wanted.classes):
             if name in position:
                 values[:, i] = column.values[:, position[name]]
+        return Column(wanted, values)
+    if found.kind == "tags" and found.classes != wanted.classes:
+        code = {name: i for i, name in enumerate(wanted.classes)}
+        codes = np.array([code.get(name, -1) for name in found.classes], np.int16)
+        values = np.empty(len(column.values), object)
+        values[:] = [codes[own] for own in column.values]
         return Column(wanted, values)
     if found.kind == "mask" and found.classes != wanted.classes:
         code = {name: i for i, name in enumerate(wanted.classes)}

@@ -23,6 +23,7 @@ PERCENT = (
     "eer", "pair_accuracy", "false_accepts", "false_rejects", "found_at_1_percent",
     "map", "map_50", "map_75", "map_small", "map_medium", "map_large", "recall_100",
     "mean_iou", "pixel_accuracy", "balanced_auc", "within_25_percent",
+    "masked_accuracy", "next_accuracy", "word_accuracy", "span_f1", "span_precision", "span_recall",
     "mean_recall", *(f"{way}_at_{n}" for way in ("sentence", "picture") for n in (1, 5, 10)),
 )  # fmt: skip
 PER_CLASS = ("iou of ", "map of ")  # how numbers of one class begin

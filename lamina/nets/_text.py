@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 SPECIAL = 4  # tokens below it are padding, unknown, start, end
+PER = ("text", "token", "mask")  # what nets may answer: a text, every token of it, or tokens that were hidden
 
 
 class TokenVectors(nn.Embedding):

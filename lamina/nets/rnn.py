@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from lamina.core.check import within
 from lamina.core.errors import unknown
 from lamina.nets._recurrent import CELLS, initialise
-from lamina.nets._text import TokenVectors
+from lamina.nets._text import PER, TokenVectors
 
 TAKES = ("tokens",)
+ANSWERS = ("", "tags")
 LONGEST = 256  # tokens of a text
 RECIPE = {"lr": 2e-3, "batch": 32, "epochs": 12.0}
 SIZES: dict[str, dict] = {
@@ -44,6 +45,8 @@ class Config:
     """layers"""
     both: bool = True
     """read backwards too"""
+    per: str = "text"
+    """what is answered: text or token"""
     pool: str = "max"
     """the answer comes from the largest value over the tokens, their mean, or the last state: max mean last"""
     dropout: float = 0.3
@@ -75,17 +78,21 @@ def turn(x: Tensor, places: Tensor) -> Tensor:
 
 
 class Net(nn.Module):
-    """tokens (batch, tokens) int64, 0 = padding -> logits (batch, classes). Raises SettingError and NameUnknown."""
+    """tokens (batch, tokens) int64, 0 = padding -> logits (batch, classes), or (batch, tokens, classes) per token. Raises SettingError and NameUnknown."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         within("net.dropout", config.dropout, 0, 0.95)
         within("net.unknown", config.unknown, 0, 0.95)
         within("net.depth", config.depth, 1, 100)
-        for what, name, known in (("cell", config.cell, CELLS), ("pooling", config.pool, POOLS)):
+        for what, name, known in (
+            ("cell", config.cell, CELLS),
+            ("pooling", config.pool, POOLS),
+            ("answer per", config.per, PER[:2]),
+        ):
             if name not in known:
                 raise unknown(what, name, known)
-        self.pool, self.width = config.pool, config.width
+        self.pool, self.width, self.per = config.pool, config.width, config.per
         self.embed = TokenVectors(config.vocabulary, config.embedded, config.unknown)
         wide = config.width * (2 if config.both else 1)
         inputs = [config.embedded] + [wide] * (config.depth - 1)
@@ -101,7 +108,7 @@ class Net(nn.Module):
         x = self.embed(tokens)
         for layer in self.layers:
             x = layer(self.drop(x), back)  # (B, T, D)
-        return self.classifier(self.drop(self._pooled(x, mask, length)))
+        return self.classifier(self.drop(x if self.per == "token" else self._pooled(x, mask, length)))
 
     def _pooled(self, x: Tensor, mask: Tensor, length: Tensor) -> Tensor:
         if self.pool == "max":

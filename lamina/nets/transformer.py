@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from lamina.core.check import within
 from lamina.core.errors import SettingError, unknown
 from lamina.nets._attention import Embed, Layer
-from lamina.nets._text import without_some
+from lamina.nets._text import PER, without_some
 
 TAKES = ("tokens",)
+ANSWERS = ("", "tags")
 LONGEST = 256  # tokens of a text
 RECIPE = {"lr": 1e-3, "batch": 32, "epochs": 12.0}
 SIZES: dict[str, dict] = {
@@ -46,6 +47,8 @@ class Config:
     """units of the dense layers are the width times this"""
     positions: str = "learned"
     """how a token's place is told: learned sinus none"""
+    per: str = "text"
+    """what is answered: text or token"""
     pool: str = "mean"
     """the answer comes from the mean over the tokens or from the first one: mean first"""
     dropout: float = 0.2
@@ -76,7 +79,7 @@ class Encoder(nn.Module):
 
 
 class Net(nn.Module):
-    """tokens (batch, tokens) int64, 0 = padding -> logits (batch, classes). Raises SettingError and NameUnknown."""
+    """tokens (batch, tokens) int64, 0 = padding -> logits (batch, classes), or (batch, tokens, classes) per token. Raises SettingError and NameUnknown."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -85,7 +88,9 @@ class Net(nn.Module):
         within("net.depth", config.depth, 1, 200)
         if config.pool not in POOLS:
             raise unknown("pooling", config.pool, POOLS)
-        self.pool, self.context = config.pool, config.context
+        if config.per not in PER[:2]:
+            raise unknown("answer per", config.per, PER[:2])
+        self.pool, self.context, self.per = config.pool, config.context, config.per
         self.limited = config.positions == "learned"
         self.features = Encoder(config)
         self.classifier = nn.Linear(config.width, config.classes)
@@ -94,6 +99,8 @@ class Net(nn.Module):
         if self.limited and tokens.shape[1] > self.context:
             raise SettingError(f"a text has {tokens.shape[1]} tokens, and the net's context is {self.context}.")
         x, mask = self.features(tokens)
+        if self.per == "token":
+            return self.classifier(x)
         if self.pool == "first":
             return self.classifier(x[:, 0])
         held = mask.unsqueeze(2).to(x.dtype)

@@ -41,7 +41,7 @@ MOST_SIDE = 1024  # pixels of the frame's sides
 MOST_EXAMPLES = 100
 SPARE = 1 << 26  # bytes that a net may hold beside its weights
 CLOSE = 1e-2  # how far the first example's answer may lie from the one written, as on another machine
-CLASSED = ("label", "labels", "boxes", "mask")  # kinds whose values are of classes
+CLASSED = ("label", "labels", "boxes", "mask", "tags")  # kinds whose values are of classes
 DTYPES = {
     "image": torch.uint8,
     "number": torch.float64,

@@ -35,6 +35,8 @@ class Task:
     """submodules that take turns in learning; "all" is the whole net"""
     target_kind: ClassVar[tuple[str, ...]] = ()
     """kinds of column it learns"""
+    reads: ClassVar[str] = ""
+    """what data it learns from, in words; "" where the kinds of column tell"""
     net: ClassVar[dict[str, str]] = {}
     """default net per kind of input: image, row (numbers and categories), both"""
     by_name: ClassVar[bool] = False
@@ -45,12 +47,16 @@ class Task:
     """pixels a side that pictures have on a processor; 0 where the plan shall choose"""
     recipe: ClassVar[dict[str, Any]] = {}
     """fields of Recipe that it wants otherwise than usual with this kind of input"""
+    cut_into: ClassVar[str] = ""
+    """what texts are cut into where nothing else is asked for; "" where the net says"""
     weights: ClassVar[str] = ""
     """weights that its nets begin with where they are on this machine and nothing else is asked for"""
     answers: ClassVar[str] = ""
     """what its nets say of themselves by ANSWERS, such as boxes; "" for nets that say nothing"""
     pictures: ClassVar[int] = 1
     """picture columns that a row may have"""
+    changes: ClassVar[bool] = False
+    """whether `change` is asked for rows without pictures, too"""
     question: str = ""
     """what is asked, in words; "" where the target's kind tells"""
 

@@ -82,7 +82,8 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
         wanted = config.to_json(catalog.find("tasks", task).Config())
     if target.kind not in kind.target_kind:
         raise SettingError(
-            f"task {task} learns {' or '.join(kind.target_kind)} columns; '{target.name}' holds {target.kind} values."
+            f"task {task} learns {kind.reads or ' or '.join(kind.target_kind) + ' columns'}; '{target.name}' of {table.source} "
+            f"holds {target.kind} values."
         )
     wishes, given_weights, told = begin.chosen(kind, wishes, table)
     table, why = _used(table, kind, wishes.net, wishes.recipe.side)
@@ -101,7 +102,7 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
     name, size, built_on = _net_for(nets[given], wishes.net or (given_weights and given_weights.net))
     built_on |= begin.built_on(name, given_weights)
     _check_answers(task, kind, name)
-    table, reasons = reading.with_tokens(table, catalog.find("nets", name), name, wishes.recipe)
+    table, reasons = reading.with_tokens(table, name, wishes.recipe, kind.cut_into, given_weights)
     inputs, why = tuple(table.inputs), why + reasons
     given = _input_kind(inputs)
     options = kind.settled(table, wanted)
@@ -227,11 +228,12 @@ def _net_name(text: str) -> tuple[str, str | None]:
 def _check_answers(task: str, kind: type[Task], name: str) -> None:
     """Raises SettingError when a net answers something else than the task asks."""
 
-    def answers(net: str) -> str:
-        return getattr(catalog.find("nets", net), "ANSWERS", "")
+    def answers(net: str) -> tuple[str, ...]:
+        found = getattr(catalog.find("nets", net), "ANSWERS", "")
+        return (found,) if isinstance(found, str) else found
 
-    if answers(name) != kind.answers:
-        fit = [n for n in catalog.names("nets") if answers(n) == kind.answers] if kind.answers else [*kind.net.values()]
+    if kind.answers not in answers(name):
+        fit = [n for n in catalog.names("nets") if kind.answers in answers(n)] if kind.answers else [*kind.net.values()]
         asked = kind.answers or " or ".join(kind.target_kind)
         raise SettingError(
             f"task {task} asks for {asked}, which {name} does not answer; try --net {' or '.join(dict.fromkeys(fit[:4]))}."
@@ -252,7 +254,7 @@ def _sizes(name: str, inputs: tuple[Field, ...], outputs: int) -> dict[str, Any]
     running = next((f for f in inputs if f.kind in ("running", "sentence")), None)
     if running and running.tokens:
         found |= {"vocabulary": len(running.tokens)}
-        found |= {"length": running.shape[0]} if running.kind == "running" else {}
+        found |= dict.fromkeys(("length", "context"), running.shape[0]) if running.kind == "running" else {}
     found |= reading.sizes(name, module, inputs)
     if image:
         found |= {"channels": image.shape[0], "side": image.shape[1], "shape": image.shape}
@@ -339,9 +341,12 @@ def _recipe(
     if given.startswith("text"):
         filled |= reading.recipe(catalog.find("nets", net), rows)
     filled |= habits
+    usual = filled["epochs"]
     tuned = habits.get("optimizer") == "muon"  # the task says that it suits weights that came, too
     if wish.freeze == "features" or (wish.weights and not tuned):
         filled |= freeze.ANSWER if wish.freeze == "features" else freeze.FINE
+        if given.startswith("text"):  # of few texts more passes
+            filled |= {"epochs": max(20.0, usual), **getattr(catalog.find("nets", net), "FINE", {})}
     elif wish.weights:
         filled["lr"] *= freeze.GENTLY
     filled["batch"] = min(habits.get("batch", filled.get("batch", batch)), rows)

@@ -15,6 +15,7 @@ from lamina.core.errors import SettingError
 from lamina.data._table import TRAIN, Field, Table
 from lamina.data._tokens import Tokens
 from lamina.train.recipe import Recipe
+from lamina.train.weights import Source
 
 MOST = 0.98  # share of the texts that are read whole where the net can
 LONGEST = 400  # tokens of a text where the net's file does not say
@@ -50,26 +51,41 @@ def without_names(table: Table, net: str | None, takes: Iterable[str] = ("text",
     return table.with_(columns=columns), why
 
 
-def with_tokens(table: Table, net: ModuleType, name: str, wish: Recipe) -> tuple[Table, list[str]]:
+def with_tokens(
+    table: Table, name: str, wish: Recipe, usual: str = "", given: Source | None = None
+) -> tuple[Table, list[str]]:
     """The table whose text columns know their tokens and how many of them are read, with what there is to say.
+
+    usual: what texts are cut into for the task; "" where the net says. given: weights that the net begins with; their tokens are
+    taken where no others were asked for.
 
     Raises SettingError for a net that reads no text, and for settings of tokens where there is no text.
     """
-    texts = [f for f in table.inputs if f.kind == "text"]
+    net, texts = catalog.find("nets", name), [f for f in table.inputs if f.kind == "text"]
     if not texts:
         running = any(f.kind in ("running", "sentence") for f in table.inputs)  # cut into tokens where it was read
         for setting in ("longest",) if running else ("tokens", "vocabulary", "longest"):
             if getattr(wish, setting) not in (None, "auto"):
                 raise SettingError(f"--{setting} is for texts, and {table.source} has none.")
+        if not running and "tokens" in net.TAKES and "image" not in net.TAKES:
+            held = ", ".join(f"{f.name} ({f.kind})" for f in table.inputs[:6])
+            raise SettingError(f"{name} reads texts, and no column of {table.source} is one: {held}; try --net mlp.")
         return table, []
     if "tokens" not in net.TAKES:
         return _without(table, texts, name)
-    kind = wish.tokens if wish.tokens != "auto" else getattr(net, "TOKENS", "words")
+    kind = wish.tokens if wish.tokens != "auto" else usual or getattr(net, "TOKENS", "words")
     rows = table.rows(TRAIN)
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, SAMPLE).astype(int))]
     values = [table[f.name].values[rows] for f in texts]
+    most = getattr(net, "LONGEST", LONGEST)
+    if given and given.tokens and wish.tokens == "auto" and not wish.vocabulary:
+        places = given.settings.get(
+            "context", given.settings.get("length", most + len(texts))
+        )  # of <start> and <end> too
+        table, why = _cut(table, texts, values, given.tokens, wish.longest, min(most, places - len(texts)))
+        return table, [f"Tokens are those of {given.name}.", *why]
     tokens = Tokens.fit((text for column in values for text in column), kind, wish.vocabulary)
-    return _cut(table, texts, values, tokens, wish.longest, getattr(net, "LONGEST", LONGEST))
+    return _cut(table, texts, values, tokens, wish.longest, most)
 
 
 def recipe(net: ModuleType, rows: int) -> dict[str, Any]:

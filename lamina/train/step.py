@@ -164,7 +164,7 @@ class Feed:
         batch = self.batches.draw(rows, passes, self.recipe.seed)
         if self.batches.streams:
             self.batches.ahead(self.order(step + 1)[0])
-        if "image" in batch:
+        if "image" in batch or self.task.changes:
             key = (self.recipe.seed, passes.to(self.batches.device), rows.to(self.batches.device))
             batch = self.task.change(batch, self.augment, *key)
         return self.task.prepare(batch, training=True)

@@ -18,16 +18,26 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from lamina.core import catalog
+from lamina.core import catalog, config
 from lamina.core.errors import LaminaError, SettingError
 from lamina.core.run import Run
 from lamina.data._table import Field
+from lamina.data._tokens import Tokens
 
 IMAGENET = "imagenet"
 ASSET = Path(__file__).parent.parent / "data" / "assets" / "imagenet.txt"
 INSIDE = ("state_dict", "model_state_dict", "model", "net")  # names under which training programs keep the weights
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.")  # that wrappers put before names
-FROM_DATA = ("classes", "channels", "side", "numbers", "categories", "ranked")  # settings that new data decides
+FROM_DATA = (
+    "classes",
+    "channels",
+    "side",
+    "numbers",
+    "categories",
+    "ranked",
+    "per",
+    "follows",
+)  # settings that new data decides
 SHOWN = 4  # names in a report
 
 
@@ -45,6 +55,8 @@ class Source:
     """(channels, height, width) of the pictures it learned from; () when unknown"""
     classes: tuple[str, ...] = ()
     task: str = ""
+    tokens: Tokens | None = None
+    """what the texts were cut into that it learned from"""
 
     @property
     def name(self) -> str:
@@ -158,7 +170,9 @@ def _known(name: str, tensors: dict[str, Tensor], plan: dict[str, Any]) -> Sourc
     image = next((f for f in plan["inputs"] if f["kind"] == "image"), {"shape": ()})
     settings = {k: v for k, v in plan["net_config"].items() if k not in FROM_DATA}
     classes = tuple(plan["target"]["classes"])
-    return Source(name, tensors, plan["net"], settings, tuple(image["shape"]), classes, plan["task"])
+    cut = next((f["tokens"] for f in plan["inputs"] if f.get("tokens")), None)
+    tokens = config.from_json(Tokens, {k: v for k, v in cut.items() if k != "sha256"}) if cut else None
+    return Source(name, tensors, plan["net"], settings, tuple(image["shape"]), classes, plan["task"], tokens)
 
 
 def _torch(path: Path) -> dict[str, Tensor]:
