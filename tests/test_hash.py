@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import lamina
-from lamina.core.errors import NameUnknown, SettingError
+from lamina.core.errors import DataError, NameUnknown, SettingError
 from lamina.nets import semantic_hash
 from lamina.tasks import _codes
 
@@ -42,18 +42,22 @@ def test_bits_are_the_signs_of_the_scores_and_learn(code):
         semantic_hash.Net(semantic_hash.Config(code="noisy"))
 
 
-def test_texts_of_a_kind_get_like_codes(tmp_path):
+def of_two_kinds():
     random = np.random.default_rng(0)
     kinds = {
         "sea": ["ship", "wave", "sail", "harbour", "storm", "deck", "anchor"],
         "farm": ["cow", "field", "plough", "barn", "hay", "milk", "seed"],
     }
     filler = ["the", "a", "of", "we", "was", "and", "in", "on", "at", "it"]
-    rows = [
+    return [
         (kind, " ".join(random.permutation([*random.choice(words, 5), *random.choice(filler, 6)])))
         for kind, words in kinds.items()
         for _ in range(110)
     ]
+
+
+def test_texts_of_a_kind_get_like_codes(tmp_path):
+    rows = of_two_kinds()
     frame = pd.DataFrame(rows, columns=["kind", "text"])
     settings = {"bits": 16, "hidden": 32}
     run = lamina.fit(
@@ -65,3 +69,25 @@ def test_texts_of_a_kind_get_like_codes(tmp_path):
     assert len(code) == 4 and lamina.load(run.ship()).ask("a ship in the storm").text == code
     with pytest.raises(SettingError, match="asks for codes"):
         lamina.look(frame, task="hash", target="kind", net="rnn")
+
+
+def test_texts_without_labels_get_codes(tmp_path):
+    (tmp_path / "texts").mkdir()
+    for i, (_, text) in enumerate(of_two_kinds()):
+        (tmp_path / "texts" / f"{i}.txt").write_text(f"{text} {text}")
+    how = {"net_settings": {"bits": 16, "hidden": 32}, "epochs": 20, "batch": 16, "show": False}
+    run = lamina.fit(tmp_path / "texts", task="hash", run=tmp_path / "run", **how)
+    score = run.score()
+    assert score.name == "nats_per_word" and score.value < 0.95 * score.baselines["words by how often they are"]
+    assert score.low <= score.value <= score.high and "precision_at_10" not in score.numbers
+    codes = [
+        np.frombuffer(bytes.fromhex(run.ask(text).text), np.uint8)
+        for text in ("ship wave sail deck", "ship storm deck", "cow barn hay milk")
+    ]
+    apart = [int(np.unpackbits(codes[0] ^ other).sum()) for other in codes[1:]]
+    assert apart[0] < apart[1]
+    table = pd.DataFrame({"text": [text for _, text in of_two_kinds()]})
+    assert lamina.look(table, task="hash").plan.target.kind == "itself"
+    (tmp_path / "one.txt").write_text("a text that stands alone and goes on\n" * 60)
+    with pytest.raises(DataError, match="is one text; bring many"):
+        lamina.look(tmp_path / "one.txt", task="hash")

@@ -1,6 +1,7 @@
 """hash: a code of bits per text, such that texts about the same have codes that differ in few bits. Learned without labels.
 
-The label of a row only judges: the share of the ten nearest held-out texts that have it. Asked for by name.
+The label of a row only judges: the share of the ten nearest held-out texts that have it. Where there are no labels (a folder of texts,
+a table with a column of them) the nats with which the code foretells a word judge. Asked for by name.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from torch import Tensor, nn
 
 from lamina.core.answers import Text
 from lamina.data._batches import Batches
+from lamina.data._table import Field, Table
+from lamina.data._unlabelled import ITSELF, unlabelled, whole_files
 from lamina.measures.interval import of_mean
 from lamina.nets._text import SPECIAL
 from lamina.tasks import _codes
 from lamina.tasks._task import Batch, Task, inputs
 
 COUNT = 10  # nearest texts that are judged
+PART = 512  # texts whose words are counted at a time
 ASKED = 2_000  # rows that ask, at most
 
 
@@ -28,11 +32,26 @@ class Hash(Task):
 
     better = "precision_at_10"
     by_name = True
-    target_kind = ("label",)
+    target_kind = ("label", ITSELF)
+    reads = "texts, with labels or without"
     answers = "codes"
     question = "Which bits say what a text is about?"
     net: ClassVar[dict[str, str]] = {"text": "semantic_hash"}
     recipe: ClassVar[dict[str, Any]] = {"smoothing": 0.0, "augment": "none", "weight_decay": 0.0, "average": 0.0}
+
+    def __init__(self, target: Field, options: dict[str, Any]) -> None:
+        super().__init__(target, options)
+        self.labelled = target.kind == "label"
+        if not self.labelled:
+            self.better, self.lower_is_better = "nats_per_word", True
+
+    @classmethod
+    def arrange(cls, table: Table, settings: dict[str, Any], seed: int) -> Table:
+        """The texts alone where no column is a label; a folder of text files as a text a file. Raises DataError."""
+        if any(c.field.kind == "running" for c in table.columns.values()):
+            table = whole_files(table)
+        labels = any(c.field.kind == "label" for c in table.columns.values())
+        return table if table.target or labels else unlabelled(table, "hash")
 
     @property
     def chooses(self) -> str:
@@ -40,7 +59,7 @@ class Hash(Task):
 
     @property
     def outputs(self) -> int:
-        return len(self.target.classes)
+        return max(1, len(self.target.classes))
 
     def loss(self, net: nn.Module, batch: Batch, phase: str = "all") -> Tensor:
         return self._losses(net, batch).mean()
@@ -73,11 +92,8 @@ class Hash(Task):
     def finish(self, rows: dict[str, np.ndarray]) -> dict[str, float]:
         bits = np.unpackbits(rows["code"], axis=1)
         half = float(np.minimum(bits.mean(0), 1 - bits.mean(0)).mean())
-        return {
-            "precision_at_10": float(self._precision(rows).mean()),
-            "nats_per_word": float(rows["loss"].mean()),
-            "rarer_bit": half,
-        }
+        found = {"nats_per_word": float(rows["loss"].mean()), "rarer_bit": half}
+        return {"precision_at_10": float(self._precision(rows).mean()), **found} if self.labelled else found
 
     def interval(self, rows: dict[str, np.ndarray], name: str, seed: int = 0) -> tuple[float, float]:
         values = {"precision_at_10": lambda: self._precision(rows), "nats_per_word": lambda: rows["loss"]}
@@ -94,8 +110,25 @@ class Hash(Task):
 
     def constant(self, train: Batches, test: Batches) -> float | None:
         """Of codes that are all the same: the chance that another row has the label."""
+        if not self.labelled:
+            return math.nan  # needs the texts: `baselines`
         share = np.bincount(test.tensors["target"].cpu().numpy()) / len(test)
         return float((share**2).sum())
 
     def baselines(self, train: Batches, validation: Batches, test: Batches) -> dict[str, float] | None:
-        return {}
+        if self.labelled:
+            return {}
+        count = torch.ones(1)
+        for part in torch.arange(len(train)).split(PART):
+            own = torch.bincount(train.get(part)["tokens"].flatten().cpu()).float()
+            count = nn.functional.pad(count, (0, max(0, len(own) - len(count))), value=1.0)
+            count[: len(own)] += own
+        count[:SPECIAL] = 0
+        nats = -(count / count.sum()).log()
+        found = []
+        for part in torch.arange(len(test)).split(PART):
+            tokens = test.get(part)["tokens"].cpu()
+            known = (tokens >= SPECIAL) & (tokens < len(nats))
+            each = torch.where(known, nats[tokens.clamp(SPECIAL, len(nats) - 1)], 0.0)
+            found.append(each.sum(1) / known.sum(1).clamp(min=1))
+        return {"words by how often they are": float(torch.cat(found).mean())}
