@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -39,6 +40,23 @@ def _line() -> str:
         return input("> ").strip()
     except EOFError:
         return ""
+
+
+def told(answers: Sequence[tuple[str, Any]], classes: Sequence[str], form: str) -> None:
+    """Print (name, answer) a line each: as words, as one JSON object, or form csv: as a table with the probability of each class."""
+    if form == "csv":
+        rows = csv.writer(sys.stdout)
+        named = classes if all("probabilities" in answer.to_json() for _, answer in answers) else ()
+        rows.writerow(["name", "answer", *named])
+        for name, answer in answers:
+            values = answer.to_json()
+            given = values["answer"]
+            text = "|".join(given) if isinstance(given, list) else given
+            rows.writerow([name, text, *(f"{values['probabilities'][c]:.6f}" for c in named)])
+        return
+    for name, answer in answers:
+        line = json.dumps({"name": name, **answer.to_json()}, ensure_ascii=False)
+        print(line if form == "json" else f"{name}: {answer}")
 
 
 def cut(inputs: Sequence[Field], sources: Sequence[Any]) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
 import io
 import json
 import os
@@ -213,21 +212,9 @@ def _ask(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
 
         return converse(trained, options.interactive, options.files)
     answers, bad = trained.answers(*options.files)
-    if options.csv:
-        rows = csv.writer(sys.stdout)
-        classes = trained.classes if all("probabilities" in a.to_json() for _, a in answers) else ()
-        rows.writerow(["name", "answer", *classes])
-        for name, answer in answers:
-            told = answer.to_json()
-            given = told["answer"]
-            text = "|".join(given) if isinstance(given, list) else given
-            rows.writerow([name, text, *(f"{told['probabilities'][c]:.6f}" for c in classes)])
-    for name, answer in [] if options.csv else answers:
-        print(
-            json.dumps({"name": name, **answer.to_json()}, ensure_ascii=False) if options.json else f"{name}: {answer}"
-        )
-    from lamina.asking import cut
+    from lamina.asking import cut, told
 
+    told(answers, trained.classes, "csv" if options.csv else "json" if options.json else "")
     for sentence in cut(trained.columns[0], options.files):
         print(f"lamina: {sentence}", file=sys.stderr)
     for where, why in bad:
