@@ -5,7 +5,7 @@ a matrix product says that the machine has units for it, and a score that was le
 
 What each gave for the recipes of Lamina on 2 cores of an AMD EPYC without AVX-512 or bfloat16 units:
 channels last 1.3 to 1.75 times contiguous; two threads 1.6 times one on an idle machine, and 1/40 of it when another program
-holds a core; keeping freed memory (core.device) up to 1.5. Not tried by default because it lost: torch.compile (4 to 39
+holds a core; keeping freed memory (core.device) up to 1.5; convolutions by tiles (winograd.py) 1.4 for resnet/18 at 224x224. Not tried by default because it lost: torch.compile (4 to 39
 seconds to compile, 0.8 to 1.08 times the speed).
 """
 
@@ -24,6 +24,7 @@ import torch
 from torch import nn
 
 from lamina.core.device import bfloat16_pays, cores
+from lamina.train import winograd
 from lamina.train.step import Feed, Step
 
 USUAL = 1.25  # times as fast as the usual way another one must be, so that noise does not choose
@@ -40,10 +41,13 @@ class Way:
     """pictures and the weights of convolutions lie channel by channel of a pixel"""
     precision: str = "float32"
     """of products: float32 or bfloat16"""
+    winograd: bool = False
+    """convolutions of many channels learn by tiles, with a quarter of the multiplications"""
 
     def __str__(self) -> str:
         layout = "channels last" if self.channels_last else "contiguous"
-        return f"{self.threads} thread{'s' if self.threads > 1 else ''}, {layout}, {self.precision}"
+        tiles = ", Winograd's convolution" if self.winograd else ""
+        return f"{self.threads} thread{'s' if self.threads > 1 else ''}, {layout}, {self.precision}{tiles}"
 
     def apply(self, step: Step) -> None:
         """Set threads, the memory format of the step's net and what is kept of it, and the precision."""
@@ -54,6 +58,7 @@ class Way:
                 parameter.data = parameter.data.contiguous(memory_format=wanted)
         step.align()
         step.low = self.precision == "bfloat16"
+        winograd.turn(step.net, self.winograd)
 
 
 def _threads(most: int) -> list[int]:
@@ -100,9 +105,10 @@ def choose(
     layouts, precisions = (bool(weights), _precisions(feed, where)) if now is None else (False, [now.precision])
     last = any(not p.is_contiguous() for p in weights) or layouts  # 1 x 1 weights lie both ways
     counts = _threads(threads) if where.type == "cpu" else [threads]
-    share = seconds / (len(counts) + layouts + len(precisions) - 1)
+    tiles = any(map(winograd.suits, net.modules())) if now is None else now.winograd
+    share = seconds / (len(counts) + layouts + len(precisions) - 1 + (tiles and now is None))
     with _kept_threads():
-        best, others = _measure(Way(counts[0], last, precisions[0]), step, feed, share), []
+        best, others = _measure(Way(counts[0], last, precisions[0], tiles), step, feed, share), []
 
         def against(way: Way, gain: float, limit: float) -> None:
             """Take a way that is at least `gain` times as fast; one that is over `limit` times as slow is given up early."""
@@ -113,6 +119,8 @@ def choose(
 
         for count in counts[1:]:
             against(replace(best.way, threads=count), 1 / usual, usual)
+        if tiles and now is None:
+            against(replace(best.way, winograd=False), usual, 1.0)
         if layouts:
             against(replace(best.way, channels_last=False), usual, 1.0)
         for precision in precisions[1:]:
