@@ -6,10 +6,13 @@ import pytest
 import torch
 
 import lamina
+from lamina import api
 from lamina.core.errors import DataError, SettingError
 from lamina.data._table import Field
 from lamina.nets import bert
 from lamina.tasks.mask import Mask
+from lamina.train.plan import Wishes
+from lamina.train.recipe import Recipe
 
 TINY = {"width": 16, "depth": 1, "heads": 2}
 
@@ -135,9 +138,6 @@ def test_a_pretrained_trunk_is_fine_tuned(pretrained, tmp_path):
 
 
 def _wishes(how):
-    from lamina.train.plan import Wishes
-    from lamina.train.recipe import Recipe
-
     return Wishes(recipe=Recipe(weights=how["weights"], freeze="none", epochs=2))
 
 
@@ -158,3 +158,20 @@ def test_running_text_is_cut_into_pairs_and_its_halves_compared(tmp_path):
     assert run.plan.inputs[0].tokens.kind == "pairs" and run.plan.net_config["follows"]
     assert set(run.score().numbers) >= {"masked_accuracy", "next_accuracy", "perplexity"}
     assert run.ask("the ___ sat").text
+
+
+def test_a_stopped_training_ends_in_the_same_bits(tmp_path, monkeypatch):
+    """Hidden words are keyed by (seed, pass, row): a run that goes on hides those that it would have."""
+    monkeypatch.setattr("lamina.train.ways.REPEATED", 1e9)
+    monkeypatch.setattr("lamina.train.engine.TICK", 0.0)
+    sentences(60).to_csv("texts.csv", index=False)
+    settings = {"width": "8", "depth": "1", "heads": "1"}
+    recipe = Recipe(steps=12, batch=8, tokens="words")
+    whole = api.train(lamina.open("texts.csv"), Wishes("mask", None, settings, recipe=recipe), tmp_path / "whole")
+    calls = []
+    part = {"stop": lambda: len(calls) > 4 or bool(calls.append(1))}
+    api.train(lamina.open("texts.csv"), Wishes("mask", None, settings, recipe=recipe), tmp_path / "part", **part)
+    done = api.resume(tmp_path / "part")
+    assert done.run.history("resumed") and done.run.history("resumed")[0]["step"] < 12
+    for (name, a), b in zip(whole.net.state_dict().items(), done.net.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name

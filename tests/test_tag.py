@@ -9,9 +9,12 @@ import lamina
 from lamina.cli import main
 from lamina.core.errors import DataError, SettingError
 from lamina.data import _ragged, conll
+from lamina.data._asked import Sent
 from lamina.data._table import Field
 from lamina.data._tokens import Tokens
 from lamina.measures import spans
+from lamina.serving._model import Model
+from lamina.serving._rows import Row
 
 CASES = [  # as conlleval and seqeval read them
     ("B-PER I-PER O B-LOC", {("PER", 0, 1), ("LOC", 3, 3)}),
@@ -159,6 +162,8 @@ def test_names_are_learned_asked_and_shipped(net, settings, epochs, lr, least, t
     assert net != "rnn" or told[1] == "Anna/B-PER"
     pack = lamina.load(run.ship())
     assert pack.ask("in Ulm lives Dora").to_json() == run.ask("in Ulm lives Dora").to_json()
+    served = Model("tags", tmp_path, pack).answers([Row("row 0", {"text": Sent("in Ulm lives Dora")})])[0]
+    assert [answer.to_json() for _, answer in served] == [pack.ask("in Ulm lives Dora").to_json()]
     assert run.score(tmp_path / "names.conll").value > least
     long = run.ask("then Anna went to Bonn . " * 40)
     assert len(long.tags) == 240 and long.tags[1] in run.classes and long.tags[-1] == ""  # beyond what the net reads

@@ -27,7 +27,6 @@ SIZES = (2, 4, 8, 16, 32, 64)
 ROWS = 8  # that are asked alone, to compare with
 PROVING = 5.0  # seconds that a proof may take
 GATHERED = ("image", "number", "date", "label")  # kinds of column whose rows have one shape
-LATER = ("write", "translate")  # tasks that read a text by themselves
 
 
 class Model:
@@ -41,6 +40,8 @@ class Model:
         self.task: str = _about(opened, "task")
         self.net: str = _about(opened, "net")
         self.writes = hasattr(getattr(opened, "task", None), "write")
+        self.asks = self._by_itself("asked")
+        """whether its task reads a text by itself"""
         self.sizes, self.row_seconds = (1,), 0.0
         self.gathers = self._plain() and alike(self)
         """whether rows of several requests can be answered together"""
@@ -51,12 +52,16 @@ class Model:
         """Whether all rows have one shape, and are answered by the plain way."""
         if any(f.kind not in GATHERED for f in self.inputs) or not hasattr(self.opened, "outputs"):
             return False
+        return not self.asks and not self._by_itself("placed")
+
+    def _by_itself(self, method: str) -> bool:
+        """Whether the task has a way of its own of what `Task` does; an ONNX file has no task."""
         task = getattr(self.opened, "task", None)
-        if task is None:  # an ONNX file
-            return True
+        if task is None:
+            return False
         from lamina.tasks._task import Task
 
-        return type(task).asked is Task.asked and type(task).placed is Task.placed
+        return getattr(type(task), method) is not getattr(Task, method)
 
     def read(self, row: Row) -> Table:
         """One row as columns that the net can be given: pictures decoded, and in the frame where the net wants one. Raises DataError."""
@@ -100,7 +105,7 @@ class Model:
     def answers(self, rows: Sequence[Row]) -> tuple[list[tuple[str, Any]], list[tuple[str, str]]]:
         """(name, answer) of rows that came in one request, and (where, why): what `lamina ask` gives for them. Raises LaminaError."""
         texts = [row.values[self.inputs[0].name] for row in rows]
-        if self.task.partition("/")[0] in LATER and all(isinstance(t, Sent) for t in texts):
+        if self.asks and all(isinstance(t, Sent) for t in texts):
             return self.opened.answers(*texts)
         return self.opened.answers(_rows.table(rows, self.inputs))
 
