@@ -124,3 +124,26 @@ def test_what_detect_refuses(scenes):
         lamina.fit("digits", net="ssd", steps=2, show=False)
     with pytest.raises(SettingError, match="cannot be blended"):
         lamina.fit(scenes, augment="flip+mixup", steps=2, show=False)
+
+
+@pytest.mark.parametrize("net", ["ssd", "yolo", "faster_rcnn"])
+def test_frozen_features_are_computed_once_and_answer_alike(scenes, net, monkeypatch):
+    monkeypatch.setattr("lamina.train.ways.REPEATED", 1e9)
+    strides = {"ssd": "4,8,16,32"}.get(
+        net, "4,8"
+    )  # the last of ssd are made by a convolution behind the net, which learns
+    settings = {"features": "resnet9/small", "strides": strides}
+    how = {"freeze": "features", "steps": 4, "batch": 8, "augment": "none", "net_settings": settings, "show": False}
+    once = lamina.fit(scenes, net=net, **how, run="once")
+    monkeypatch.setattr("lamina.train.freeze.SHARE", 0.0)  # no memory: made anew in every update
+    anew = lamina.fit(scenes, net=net, **how, run="anew")
+    told = [" ".join(s for r in run.run.history("report") for s in r.get("sentences", ())) for run in (once, anew)]
+    assert "computed once" in told[0] and "made anew" in told[1]
+    prepared = lamina.look(scenes, net=net, **{k: v for k, v in how.items() if k != "show"})
+    begun = planning.build(prepared.plan, prepared.table, torch.device("cpu"))[1].state_dict()
+    for name, value in anew.net.state_dict().items():
+        assert torch.allclose(value, once.net.state_dict()[name], atol=1e-3), name
+        still = name.startswith(("features.features", "features.standardize"))
+        assert not still or torch.equal(value, begun[name]), name
+    assert net != "ssd" or not torch.equal(anew.net.features.further[0][0].weight, begun["features.further.0.0.weight"])
+    assert once.score().numbers == pytest.approx(anew.score().numbers, abs=0.05, nan_ok=True)

@@ -37,6 +37,7 @@ class Pyramid(nn.Module):
                 f"{name} has features at strides {sorted(last)} of {side} pixels, not at {strides}; try another net."
             )
         self.places, self.widths = [last[s][0] for s in known], [last[s][1] for s in known]
+        self.sizes = [(last[s][1], side // s) for s in known]
         self.features = nn.Sequential(*list(net.features)[: self.places[-1] + 1])
         further = []
         for _ in strides[len(known) :]:
@@ -46,14 +47,26 @@ class Pyramid(nn.Module):
         self.further = nn.ModuleList(further)
 
     def forward(self, image: Tensor) -> list[Tensor]:
+        found = self._features(image) if image.dim() == 4 else self._apart(image)
+        for layer in self.further:
+            found.append(layer(found[-1]))
+        return found
+
+    def flat(self, image: Tensor) -> Tensor:
+        """image (B, channels, H, W) -> (B, numbers): the features of the net, of all sizes, as `forward` takes them in place of pictures."""
+        return torch.cat([x.flatten(1) for x in self._features(image)], 1)
+
+    def _features(self, image: Tensor) -> list[Tensor]:
         x, found = self.standardize(image), []
         for i, layer in enumerate(self.features.children()):
             x = layer(x)
             if i in self.places:
                 found.append(x)
-        for layer in self.further:
-            found.append(layer(found[-1]))
         return found
+
+    def _apart(self, flat: Tensor) -> list[Tensor]:
+        parts = flat.split([width * side * side for width, side in self.sizes], 1)
+        return [x.view(-1, width, side, side) for x, (width, side) in zip(parts, self.sizes, strict=True)]
 
 
 def image_net(name: str, channels: int, side: int) -> Any:

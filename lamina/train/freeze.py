@@ -17,6 +17,7 @@ from lamina.core.device import memory
 from lamina.core.errors import SettingError
 from lamina.data._batches import Batches
 from lamina.data._table import TRAIN, Table
+from lamina.nets._pyramid import Pyramid
 from lamina.nets._row import RowEncoder
 from lamina.nets._trunk import Trunk
 from lamina.tasks._task import COMPUTED, Task, inputs
@@ -67,8 +68,10 @@ def parts(net: nn.Module) -> list[nn.Module]:
     """The modules of g: `features` and all that stand before it. Raises SettingError for a net without."""
     found: list[nn.Module] = []
     for name, module in net.named_children():
+        if hasattr(module, "features"):  # where a net builds on another
+            return [*found, *parts(module)]
         found.append(module)
-        if name == "features" or hasattr(module, "features"):  # the latter where a net builds on another
+        if name == "features":
             return found
     raise SettingError(f"{type(net).__module__} has no `features` that could be frozen; leave --freeze out.")
 
@@ -104,8 +107,7 @@ def once(
     or `seconds` or the memory do not suffice.
     """
     _normalise(net, all_rows)
-    trunk = getattr(net, "trunk", None)
-    trunk = trunk if isinstance(trunk, Trunk) else None
+    trunk = next((m for m in net.children() if isinstance(m, Trunk | Pyramid)), None)
     if (
         recipe.freeze != "features"
         or recipe.augment != "none"
@@ -126,9 +128,9 @@ def once(
             )
         rows.tensors["features"] = values
     for rows in all_rows:
-        rows.tensors = {k: v for k, v in rows.tensors.items() if k in ("features", "target")}
+        rows.tensors = {k: v for k, v in rows.tensors.items() if k in ("features", "target", "size")}
         rows.streams = {}
-        if trunk:  # which lets features through in the place of pictures
+        if trunk:  # which takes features in the place of pictures
             rows.tensors["image"] = rows.tensors.pop("features")
             rows.tensors[COMPUTED] = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
     count, took = sum(len(rows) for rows in all_rows), time.perf_counter() - start
@@ -155,7 +157,7 @@ def _suits(net: nn.Module) -> bool:
 
 
 @torch.no_grad()
-def _computed(task: Task, net: nn.Module, trunk: Trunk | None, rows: Batches, until: float) -> Tensor | None:
+def _computed(task: Task, net: nn.Module, trunk: Trunk | Pyramid | None, rows: Batches, until: float) -> Tensor | None:
     """What reaches `classifier` for every row, or what the trunk gives, or None when it would last beyond `until` or not fit into memory."""
     seen: list[Tensor] = []
     classifier: nn.Module = trunk or net.classifier  # type: ignore[assignment]
@@ -165,8 +167,11 @@ def _computed(task: Task, net: nn.Module, trunk: Trunk | None, rows: Batches, un
         for first in range(0, len(rows), size):
             begun = time.perf_counter()
             batch = task.prepare(rows.slice(first, first + size), training=False)
-            values = trunk(batch["image"]) if trunk else net(*inputs(net, batch))
-            values = values if trunk else seen.pop()
+            if trunk:
+                values = trunk.flat(batch["image"]) if isinstance(trunk, Pyramid) else trunk(batch["image"])
+            else:
+                net(*inputs(net, batch))
+                values = seen.pop()
             if not first:
                 need = values[0].numel() * values.element_size() * len(rows)
                 if need > SHARE * (memory() or 1 << 62):
