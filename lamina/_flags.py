@@ -70,6 +70,10 @@ def parser() -> Parser:
     sub.add_argument("run", metavar="RUN")
     sub.add_argument("--to", default="pack", metavar="FORM", help="pack (the default), onnx; `lamina list exports`")
     sub.add_argument("--out", metavar="FILE", help="the file; in the run's folder when not given")
+    sub.add_argument(
+        "--int8", action="store_true", help="of onnx: whole numbers of 8 bits, smaller; what that costs is told"
+    )
+    sub.add_argument("--anyway", action="store_true", help="keep an int8 file that loses more than 1 %% of the score")
     _serve_flags(commands.add_parser("serve", help="answer over HTTP, as `lamina ask` does", allow_abbrev=False))
     sub = commands.add_parser("publish", help="put a shipped file where others find it", allow_abbrev=False)
     sub.add_argument("file", metavar="PACK")

@@ -359,13 +359,15 @@ class Trained:
 
         return checking.check(self, data, deep)
 
-    def ship(self, to: str = "pack", out: str | Path | None = None) -> Path:
-        """Write the trained net as one file (`lamina list exports`), checked to answer alike; its path. Raises LaminaError."""
-        if not self.run.has(parcel.EXAMPLES):  # made by an older Lamina
-            table = _saved.same_table(self.config, self.plan, None)
-            self.run.write(parcel.EXAMPLES, parcel.kept(table, self.plan.inputs))
-        found = parcel.opened(self.run, self.config, self.plan, self.net, self.score())
-        return parcel.send(found, to, out or self.path / self.path.name)
+    def ship(self, to: str = "pack", out: str | Path | None = None, **how: Any) -> Path:
+        """Write the trained net as one file (`lamina list exports`), checked to answer alike; its path. Raises LaminaError.
+
+        how: int8=True, of onnx, in whole numbers of 8 bits, refused where over 1 % of the score is lost, but with anyway=True;
+        data, what the run learned from, when it came from memory.
+        """
+        from lamina import shipping
+
+        return shipping.ship(self, to, out, **how)
 
     def report(self) -> Path:
         """Path of the report, one HTML file. Raises RunError when the run is not finished."""

@@ -277,9 +277,9 @@ def _compare(options: argparse.Namespace, _: dict[str, str], begun: float) -> in
 
 
 def _ship(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
-    from lamina import api
+    from lamina import shipping
 
-    print(api.load_run(options.run).ship(options.to, options.out))
+    shipping.show(**{k: v for k, v in vars(options).items() if k != "command"})
     return 0
 
 

@@ -57,7 +57,7 @@ def test_a_run_from_data_to_drawn_answers(scenes, tmp_path, capsys):
     shipped = lamina.load(trained.ship())
     assert shipped.ask("one.png") == answer and shipped.inputs[0].fit == "stretch"
     with pytest.raises(ShipError, match="it answers detect"):
-        trained.ship("onnx")
+        trained.ship("browser")
     with pytest.raises(SettingError, match="explanations are of labels and numbers"):
         trained.explain("one.png")
 

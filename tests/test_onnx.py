@@ -144,7 +144,7 @@ def test_what_it_cannot_carry_is_said_first(shipped, monkeypatch):
     found = _parcel.opened(run.run, run.config, run.plan, run.net, run.score())
     text = replace(run.plan.inputs[0], kind="sound")
     cases = [
-        (replace(found, plan=replace(run.plan, task="paint")), "it answers paint"),
+        (replace(found, plan=replace(run.plan, task="embed")), "it answers embed"),
         (replace(found, plan=replace(run.plan, inputs=(text,))), "its input is sound"),
     ]
     for parcel, message in cases:

@@ -278,9 +278,11 @@ def told(output: dict[str, np.ndarray], classes: Sequence[str], threshold: float
     """One answer per row of what a net gave: "probabilities" (rows, classes), or "answer" (rows,) in units of the target; "mask"
     (rows, classes, height, width) probabilities; "picture" (rows, channels, height, width) in [0, 1], "values" (rows, height, width).
 
-    Or "boxes" (rows, most, 6): x0 y0 x1 y1 as shares of the picture, score, class; a score of 0 is no box.
+    Or "distance" and "threshold" (rows,); or "boxes" (rows, most, 6): x0 y0 x1 y1 as shares of the picture, score, class; a score of 0 is no box.
     threshold: every label or box from this probability on is chosen, instead of the most probable label.
     """
+    if "distance" in output:
+        return [Same(*two) for two in zip(output["distance"].tolist(), output["threshold"].tolist(), strict=True)]
     if "boxes" in output:
         return [boxes_of(row, classes, threshold or 0.0) for row in output["boxes"]]
     if "mask" in output:

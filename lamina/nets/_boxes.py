@@ -5,6 +5,8 @@ Boxes are x0 y0 x1 y1. Letters: B batch, N boxes or places, M objects of a pictu
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -48,13 +50,26 @@ def suppressed(boxes: Tensor, scores: Tensor, same: float = SAME) -> Tensor:
     """
     before = torch.ones(boxes.shape[1], boxes.shape[1], device=boxes.device).triu(1)
     doubles = (overlap(boxes, boxes) > same).float() * before  # (B, N, N): row suppresses column
+
+    def again(stays: Tensor) -> Tensor:
+        return (scores > 0) & ~(torch.einsum("bn,bnm->bm", stays.float(), doubles) > 0)
+
     stays = scores > 0
-    while True:
-        removed = torch.einsum("bn,bnm->bm", stays.float(), doubles) > 0
-        now = (scores > 0) & ~removed
-        if bool((now == stays).all()):
-            return stays
+    if torch.compiler.is_exporting():  # a loop in the graph
+        return _repeated(again, stays)
+    while not bool(((now := again(stays)) == stays).all()):
         stays = now
+    return stays
+
+
+def _repeated(again: Callable[[Tensor], Tensor], first: Tensor) -> Tensor:
+    """again(again(... first)) until nothing changes, for a graph."""
+
+    def step(now: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
+        made = again(now)
+        return made, (made != now).any()
+
+    return torch.while_loop(lambda _, goes: goes.clone(), step, (first, torch.ones((), dtype=torch.bool)))[0]  # type: ignore[attr-defined]
 
 
 def answers(boxes: Tensor, scores: Tensor, same: float = SAME) -> Tensor:
@@ -65,8 +80,7 @@ def answers(boxes: Tensor, scores: Tensor, same: float = SAME) -> Tensor:
     kinds = scores.shape[2]
     flat = torch.where(scores >= LEAST, scores, 0).flatten(1)
     taken = min(TAKEN, flat.shape[1])
-    score, place = flat.sort(dim=1, descending=True, stable=True)
-    score, place = score[:, :taken], place[:, :taken]
+    score, place = _surest(flat, taken)
     kind = place % kinds
     each = boxes.flatten(1, 2) if boxes.dim() == 4 else boxes
     at = place if boxes.dim() == 4 else place // kinds
@@ -74,11 +88,19 @@ def answers(boxes: Tensor, scores: Tensor, same: float = SAME) -> Tensor:
     score = torch.where(area(box) > 0, score, 0)
     stays = suppressed(box + 2 * kind[..., None], score, same)  # classes lie apart
     score = torch.where(stays, score, 0)
-    score, order = score.sort(dim=1, descending=True, stable=True)
+    score, order = _surest(score, taken)
     found = torch.cat([box, kind[..., None].to(box.dtype)], 2).gather(1, order[..., None].expand(-1, -1, 5))
     found = torch.cat([found[..., :4], score[..., None], found[..., 4:]], 2) * (score > 0)[..., None]
     found = found[:, :MOST]
     return torch.nn.functional.pad(found, (0, 0, 0, MOST - found.shape[1]))
+
+
+def _surest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The largest `count` of (B, N) and their places, of equal ones the first; a graph has no stable sort, but its topk is one."""
+    if torch.compiler.is_exporting():
+        return scores.topk(count, 1)
+    values, places = scores.sort(dim=1, descending=True, stable=True)
+    return values[:, :count], places[:, :count]
 
 
 def coded(boxes: Tensor, defaults: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ class Encoder(nn.Module):
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         mask = tokens > 0
         x = self.embed(without_some(tokens, self.unknown) if self.training else tokens)
-        among = None if bool(mask.all()) else mask
+        among = mask if torch.compiler.is_exporting() or not bool(mask.all()) else None
         for layer in self.layers:
             x = layer(x, among)
         return self.norm(x), mask

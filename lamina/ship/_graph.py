@@ -13,50 +13,63 @@ import logging
 import warnings
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from lamina.core.errors import ShipError
-from lamina.data._batches import DAY
+from lamina.data._batches import DAY, Batches
 from lamina.data._decode import KERNEL
-from lamina.data._table import Field
+from lamina.data._table import Table
+from lamina.data._tokens import PADDING, START
+from lamina.ship import _parcel
 from lamina.ship._parcel import Parcel
 from lamina.tasks._task import Batch
 
 INSIDE = "lamina/"  # begins the names that are neither input nor output
 OPSET = 20
+TOKENS = "tokens"  # name of the input of texts: (rows, length) int64, PADDING behind the end of each
+TEXTS = ("text", "sentence", "running")  # kinds of column that come as tokens
 
 
 class Cover(nn.Module):
     """image (B, H, W, 1 or 3) uint8 of any size -> (B, channels, height, width) float of whole numbers from 0 to 255.
 
-    As lamina.data._decode.fit, whose box and rounding it follows.
+    As lamina.data._decode.fit, whose box and rounding it follows; `stretched`: as its stretch, all of the picture.
     """
 
-    def __init__(self, channels: int, height: int, width: int) -> None:
+    def __init__(self, channels: int, height: int, width: int, stretched: bool = False) -> None:
         super().__init__()
-        self.channels, self.height, self.width = channels, height, width
+        self.channels, self.height, self.width, self.stretched = channels, height, width, stretched
 
     def forward(self, image: Tensor) -> Tensor:
         sides = torch.stack([torch.scalar_tensor(size, dtype=torch.float64) for size in image.shape[1:]])
         size, given = sides[:2], sides[2]
-        frame = torch.tensor([self.height, self.width], dtype=torch.float64)
-        box = (size / frame).amin(0) * frame  # the largest of the frame's proportions, height and width
-        near = box.round()
-        whole = ((box - near).abs().amax(0) < 1e-6) & (near.amin(0) >= KERNEL) & (given == self.channels)
-        start = (size - box) / 2
-        start, most = torch.where(whole, torch.floor(start + 1e-6), start), torch.where(whole, near, size)
-        x = self._coloured(image.float(), given)
-        least = torch.where(whole, start, torch.zeros_like(start))
+        x = self.coloured(image.float(), given)
+        if self.stretched:
+            start = least = torch.zeros_like(size)
+            box = most = size
+        else:
+            start, box, least, most = self._box(size, given)
         down, across = (
             _weights(image.shape[i + 1], start[i], box[i], side, least[i], least[i] + most[i])
             for i, side in enumerate((self.height, self.width))
         )
         return _byte(down @ _byte(x @ across.T))
 
-    def _coloured(self, x: Tensor, given: Tensor) -> Tensor:
+    def _box(self, size: Tensor, given: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Where the box of the frame's proportions starts and how large it is; the first pixel that counts, and how many do."""
+        frame = torch.tensor([self.height, self.width], dtype=torch.float64)
+        box = (size / frame).amin(0) * frame  # the largest of the frame's proportions, height and width
+        near = box.round()
+        whole = ((box - near).abs().amax(0) < 1e-6) & (near.amin(0) >= KERNEL) & (given == self.channels)
+        start = (size - box) / 2
+        start, most = torch.where(whole, torch.floor(start + 1e-6), start), torch.where(whole, near, size)
+        return start, box, torch.where(whole, start, torch.zeros_like(start)), most
+
+    def coloured(self, x: Tensor, given: Tensor) -> Tensor:
         """(B, H, W, 1|3) -> (B, channels, H, W); grey is ITU-R 601-2 luma in 16 bits, as Pillow makes it."""
         place = torch.stack([torch.zeros_like(given), torch.floor(given / 2), given - 1]).long()
         x = x.index_select(3, place).permute(0, 3, 1, 2)  # one channel serves as all three
@@ -95,50 +108,96 @@ def _date_numbers(seconds: Tensor) -> Tensor:
 
 
 class Whole(nn.Module):
-    """One tensor per input column, raw -> probabilities and the code of the answer, or which are chosen; or the number."""
+    """One tensor per slot, raw -> what the task's graph gives, in the order of its names."""
 
-    def __init__(self, parcel: Parcel) -> None:
+    def __init__(self, parcel: Parcel, framed: bool = False) -> None:
+        """framed: pictures come in the size of the frame, in its channels."""
         super().__init__()
-        self.net, self.task, self.inputs = copy.deepcopy(parcel.net).cpu().eval(), parcel.task, parcel.plan.inputs
-        shape = next((f.shape for f in self.inputs if f.kind == "image"), None)
-        self.cover = Cover(*shape) if shape else None
+        self.framed = framed
+        self.net, self.task = copy.deepcopy(parcel.net).cpu().eval(), parcel.task
+        self.slots = slots(parcel)
+        images = [f for f in parcel.plan.inputs if f.kind == "image"]
+        self.frames = nn.ModuleList(Cover(*f.shape, stretched=f.fit == "stretch") for f in images)
 
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.named(*given).values())
+
+    def named(self, *given: Tensor) -> dict[str, Tensor]:
+        """The same by name."""
         batch: Batch = {}
-        numbers, categories = [], []
-        for field, values in zip(self.inputs, given, strict=True):
-            if field.kind == "image":
-                assert self.cover
-                batch["image"] = self.cover(values)
-            elif field.kind == "label":
+        numbers, categories, images = [], [], 0
+        for (name, kind), values in zip(self.slots, given, strict=True):
+            if kind == "image":
+                frame = self.frames[images]
+                assert isinstance(frame, Cover)
+                images += 1
+                colours = torch.scalar_tensor(values.shape[3], dtype=torch.float64)
+                raw = values.permute(0, 3, 1, 2).float() if self.framed else frame.coloured(values.float(), colours)
+                if len(self.frames) == 1:
+                    batch["raw"] = raw
+                key = "image" if images == 1 else f"image {images}"
+                batch[key] = raw if self.task.own_size or self.framed else frame(values)
+            elif kind == "label":
                 categories.append(values)
+            elif kind in ("number", "date"):
+                numbers.append(_date_numbers(values) if kind == "date" else values.unsqueeze(1))
             else:
-                numbers.append(_date_numbers(values) if field.kind == "date" else values.unsqueeze(1))
+                batch[name] = values
+                if name == TOKENS:
+                    batch["mask"] = values != PADDING
         if numbers:
             batch["numbers"] = torch.cat(numbers, 1)
         if categories:
             batch["categories"] = torch.stack(categories, 1)
-        output = self.task.output(self.net, self.task.prepare(batch, training=False))
-        if "answer" in output:
-            return (output["answer"],)
-        p = output["probabilities"]
-        return p, p.argmax(1) if self.task.threshold is None else p >= self.task.threshold
+        return self.task.graph(self.net, self.task.prepare(batch, training=False))
+
+
+def slots(parcel: Parcel) -> list[tuple[str, str]]:
+    """(name, kind) of what a graph is given: a tensor per column, one of tokens for all texts, and what the task asks for.
+
+    The columns' own names; one that has another meaning here too is told apart.
+    """
+    kept = {"answer", "probabilities", "chosen", TOKENS, *parcel.task.asks}
+    found: list[tuple[str, str]] = []
+    for field in parcel.plan.inputs:
+        if field.kind not in TEXTS:
+            found.append((f"{field.name} (input)" if field.name in kept else field.name, field.kind))
+        elif (TOKENS, "tokens") not in found:
+            found.append((TOKENS, "tokens"))
+    return [*found, *parcel.task.asks.items()]
+
+
+def example(kind: str) -> Tensor:
+    """Something that can stand in a slot."""
+    if kind == "image":
+        return torch.zeros(3, 40, 50, 3, dtype=torch.uint8)
+    if kind == "tokens":
+        return torch.full((3, 6), START)
+    kinds = {"number": torch.float32, "row": torch.float32, "one": torch.float32, "date": torch.float64}
+    return torch.zeros([] if kind == "one" else 3, dtype=kinds.get(kind, torch.int64))
+
+
+def axes(name: str, kind: str) -> dict[int, str]:
+    """What may be of any size, by name."""
+    if kind == "image":
+        return {0: "rows", 1: f"height of {name}", 2: f"width of {name}", 3: f"channels of {name}"}
+    return {} if kind == "one" else {0: "rows", 1: f"length of {name}"} if kind == "tokens" else {0: "rows"}
 
 
 def exported(parcel: Parcel) -> onnx.ModelProto:
     """The net of a parcel as an ONNX model. Raises ShipError when torch cannot trace it."""
-    inputs = parcel.plan.inputs
-    example = tuple(_example(f) for f in inputs)
-    axes = {"image": {0: "rows", 1: "height", 2: "width", 3: "channels"}}
-    shapes = (tuple(axes.get(f.kind, {0: "rows"}) for f in inputs),)
+    whole = Whole(parcel).eval()
+    first = tuple(example(kind) for _, kind in whole.slots)
+    shapes = (tuple(axes(name, kind) for name, kind in whole.slots),)
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)  # it tells which operators of other packages are not there
     try:
         with warnings.catch_warnings(action="ignore"), torch.no_grad():
+            names = list(whole.named(*first))
             program = torch.onnx.export(
-                Whole(parcel).eval(), example, dynamo=True, opset_version=OPSET, dynamic_shapes=shapes, verbose=False,
-                input_names=[f"input {i}" for i in range(len(inputs))], output_names=outputs(parcel),
+                whole, first, dynamo=True, opset_version=OPSET, dynamic_shapes=shapes, verbose=False,
+                input_names=[f"input {i}" for i in range(len(first))], output_names=names,
             )  # fmt: skip
     except Exception as error:  # tracing fails in more ways than can be listed
         why = " ".join(str(error.__cause__ or error).split())[:200]
@@ -147,42 +206,25 @@ def exported(parcel: Parcel) -> onnx.ModelProto:
         logger.setLevel(level)
     assert program
     model = program.model_proto
-    _named(model, parcel)
+    _named(model, parcel, whole.slots)
     return model
 
 
-def outputs(parcel: Parcel) -> list[str]:
-    """Names of what the file gives."""
-    if not parcel.plan.target.classes:
-        return ["answer"]
-    return ["probabilities", "answer" if parcel.task.threshold is None else "chosen"]
-
-
-def input_names(parcel: Parcel) -> list[str]:
-    """The columns' own names; one that is an output's name too is told apart."""
-    taken = {"answer", "probabilities", "chosen"}
-    return [f"{f.name} (input)" if f.name in taken else f.name for f in parcel.plan.inputs]
-
-
-def _example(field: Field) -> Tensor:
-    if field.kind == "image":
-        return torch.zeros(3, 40, 50, 3, dtype=torch.uint8)
-    return torch.zeros(3, dtype={"number": torch.float32, "date": torch.float64}.get(field.kind, torch.int64))
-
-
-def _named(model: onnx.ModelProto, parcel: Parcel) -> None:
+def _named(model: onnx.ModelProto, parcel: Parcel, wanted_names: list[tuple[str, str]]) -> None:
     """Name inputs as the columns; let categories come in, and the answer go out, as text; drop what tells of this machine."""
     graph = model.graph
-    names = dict(zip([i.name for i in graph.input], input_names(parcel), strict=True))
+    names = {given.name: name for given, (name, _) in zip(graph.input, wanted_names, strict=True)}
     outside = {o.name: o.name for o in graph.output}
     encoders = []
-    for given, field in zip(graph.input, parcel.plan.inputs, strict=True):
-        if field.kind == "label":
+    labels = iter(f for f in parcel.plan.inputs if f.kind == "label")
+    for given, (_, kind) in zip(graph.input, wanted_names, strict=True):
+        if kind == "label":
+            field = next(labels)
             wanted, names[given.name] = names[given.name], f"{given.name} code"
             codes = {"keys_strings": field.classes, "values_int64s": range(len(field.classes)), "default_int64": -1}
             encoders.append((wanted, names[given.name], codes))
-    told = parcel.plan.target.kind == "label"
-    if told:
+    classes = {"label": parcel.plan.target.classes, "same": ("different", "same")}.get(parcel.plan.target.kind)
+    if classes:
         outside["answer"] = "answer code"
     _renamed(graph, {**names, **outside})
     for wanted, code, attributes in reversed(encoders):
@@ -190,13 +232,12 @@ def _named(model: onnx.ModelProto, parcel: Parcel) -> None:
         graph.node.insert(0, node)
         given = next(i for i in graph.input if i.name == code)
         given.CopyFrom(helper.make_tensor_value_info(wanted, TensorProto.STRING, ["rows"]))
-    if told:
-        classes = parcel.plan.target.classes
+    if classes:
         text = {"keys_int64s": range(len(classes)), "values_strings": classes}
         graph.node.append(helper.make_node("LabelEncoder", ["answer code"], ["answer"], domain="ai.onnx.ml", **text))
         given = next(o for o in graph.output if o.name == "answer code")
         given.CopyFrom(helper.make_tensor_value_info("answer", TensorProto.STRING, ["rows"]))
-    if told or encoders:
+    if classes or encoders:
         model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
 
 
@@ -216,14 +257,41 @@ def _renamed(graph: onnx.GraphProto, names: dict[str, str]) -> None:
         value.ClearField("metadata_props")
 
 
-def described(model: onnx.ModelProto, parcel: Parcel, figures: dict[str, Any]) -> bytes:
+def about(parcel: Parcel) -> dict[str, Any]:
+    """What is told of a graph, plain values: Parcel.about, each column with the name of its input, and how an answer is made."""
+    found = parcel.about()
+    names = iter(name for name, kind in slots(parcel) if kind != "tokens")
+    for field in found["inputs"]:
+        field["input"] = TOKENS if field["kind"] in TEXTS else next(names)
+    made = {"steps": parcel.task.steps(parcel.net), "own_size": parcel.task.own_size}
+    return {**found, "torch": torch.__version__, **made}
+
+
+def given(parcel: Parcel, table: Table) -> tuple[Tensor, ...]:
+    """What the graph is given for rows of the examples, in the order of its slots; of steps the first."""
+    rows, columns = len(table), iter(f for f in parcel.plan.inputs if f.kind not in TEXTS)
+    tokens = Batches(table, parcel.plan.inputs, None, torch.device("cpu")).get(torch.arange(rows)).get(TOKENS)
+    found: list[Tensor] = []
+    for name, kind in slots(parcel):
+        if name == TOKENS:
+            assert tokens is not None
+            found.append(tokens)
+        elif kind in ("tokens", "row", "one"):
+            found.append(
+                torch.full((rows, 1), START) if kind == "tokens" else torch.zeros(rows if kind == "row" else [])
+            )
+        else:
+            values = torch.from_numpy(np.array(_parcel.column_values(table, next(columns))))
+            found.append(values.float() if kind == "number" else values)
+    return tuple(found)
+
+
+def described(model: onnx.ModelProto, parcel: Parcel, figures: dict[str, Any], **more: Any) -> bytes:
     """The file's bytes: the model with everything told of it under the key "lamina". Raises ShipError."""
-    about = parcel.about()
-    for field, name in zip(about["inputs"], input_names(parcel), strict=True):
-        field["input"] = name
-    told = {**about, "format": 1, "torch": torch.__version__, "outputs": outputs(parcel), "parity": figures}
+    outputs = [o.name for o in model.graph.output]
+    told = {**about(parcel), "format": 1, "outputs": outputs, "parity": figures, **more}
     helper.set_model_props(model, {"lamina": json.dumps(told, ensure_ascii=False)})
-    model.producer_name, model.producer_version = "lamina", about["lamina"]
-    model.doc_string = f"{about['task']} {about['target']['name']}, {about['net']}; {about['score']['signature']}"
+    model.producer_name, model.producer_version = "lamina", told["lamina"]
+    model.doc_string = f"{told['task']} {told['target']['name']}, {told['net']}; {told['score']['signature']}"
     onnx.checker.check_model(model)
     return model.SerializeToString(deterministic=True)

@@ -18,7 +18,7 @@ import numpy as np
 import safetensors.numpy
 
 from lamina.core import catalog, config
-from lamina.core.errors import RunError, ShipError
+from lamina.core.errors import RunError, SettingError, ShipError
 from lamina.core.run import Run
 from lamina.data._pictures import Pictures
 from lamina.data._running import Windows
@@ -55,6 +55,8 @@ class Parcel:
     examples: Table
     outputs: dict[str, np.ndarray]
     """what the net gives for the examples (Task.output): "probabilities" (rows, classes), "answer" (rows,)"""
+    int8: Any = None
+    """rows for whole numbers of 8 bits (ship._int8.Wish); None: full precision"""
 
     def about(self) -> dict[str, Any]:
         """Plain values that every form carries: question, inputs, classes, score, source, licence."""
@@ -173,6 +175,8 @@ def send(parcel: Parcel, to: str, out: str | Path) -> Path:
     Raises NameUnknown, ShipError when the form cannot carry the net or answers otherwise, RunError when the disk refuses.
     """
     form = catalog.find("ship", to)
+    if parcel.int8 and to != "onnx":
+        raise SettingError(f"--int8 is for --to onnx, and not for {to}.")
     refusal = form.refusal(parcel)
     if refusal:
         raise ShipError(f"{to} cannot carry this net: {refusal}.")
@@ -194,7 +198,8 @@ def send(parcel: Parcel, to: str, out: str | Path) -> Path:
 
 def load(path: str | Path) -> Any:
     """A shipped file, opened by the form that its name ends in: .onnx, .vec, else a pack. Raises ShipError."""
-    form = {".onnx": "onnx", ".vec": "vectors"}.get(Path(path).suffix.lower(), "pack")
+    forms = {".onnx": "onnx", ".vec": "vectors", ".pt2": "program", ".pte": "phone"}
+    form = forms.get(Path(path).suffix.lower(), "pack")
     return catalog.find("ship", form).load(Path(path))
 
 
@@ -210,9 +215,14 @@ def compared(parcel: Parcel, outputs: dict[str, np.ndarray]) -> dict[str, Any]:
     differences, equal = [0.0], True
     for name, mine in wanted.items():
         other = outputs[name]
-        shares = name in ("probabilities", "mask", "picture")
+        shares = name in ("probabilities", "mask", "picture", "boxes")
         scale = 1.0 if shares else max(1e-30, float(np.abs(mine).max(initial=0)))
-        apart = np.where(mine == other, 0, np.abs(mine.astype(np.float64) - other)) / scale
+        if name == "boxes":  # in any order, since scores may be next to equal
+            away = np.abs(mine[:, :, None] - other[:, None]).max(3)
+            apart = np.maximum(away.min(2), away.min(1))
+        else:
+            with np.errstate(invalid="ignore"):  # inf - inf of equal ones
+                apart = np.where(mine == other, 0, np.abs(mine.astype(np.float64) - other)) / scale
         differences.append(float(np.nan_to_num(apart, nan=np.inf).max(initial=0)))
         equal = equal and mine.dtype == other.dtype and bool((mine.view(np.uint8) == other.view(np.uint8)).all())
     same = sum(a.chosen == b.chosen if hasattr(a, "chosen") else True for a, b in pairs)
@@ -222,6 +232,16 @@ def compared(parcel: Parcel, outputs: dict[str, np.ndarray]) -> dict[str, Any]:
         "largest_difference": max(differences),
         "bit_equal": equal,
     }
+
+
+def check(figures: dict[str, Any], close: float) -> None:
+    """Raises ShipError when a form differs from the run by more than `close`, or in an answer."""
+    if figures["largest_difference"] > close:
+        raise ShipError(
+            f"the file answers otherwise than the run, by {figures['largest_difference']:.2g}; it was not kept."
+        )
+    if figures["same_answers"] < figures["rows"]:
+        raise ShipError(f"the file gives {figures['same_answers']} of {figures['rows']} answers; it was not kept.")
 
 
 def one_or_all(found: list[tuple[str, Any]]) -> Any:

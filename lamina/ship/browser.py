@@ -20,9 +20,12 @@ from lamina.core.errors import DataError, ShipError
 from lamina.core.run import replace
 from lamina.data import _assets
 from lamina.ship import onnx
+from lamina.ship._asked import raw
 from lamina.ship._parcel import Parcel
 
 SUFFIX = ".html"
+TASKS = ("classify", "regress")
+KINDS = ("image", "number", "date", "label")
 ASSET = "onnxruntime-web"
 RUNTIME = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 PAGE = Path(__file__).parent / "page"
@@ -30,6 +33,10 @@ PAGE = Path(__file__).parent / "page"
 
 def refusal(parcel: Parcel) -> str:
     """Why the page cannot carry a net; "" when it can."""
+    if parcel.plan.task not in TASKS:
+        return f"it answers {parcel.plan.task}, and a page draws {' and '.join(TASKS)}"
+    if any(f.kind not in KINDS for f in parcel.plan.inputs):
+        return f"its input is {parcel.plan.inputs[0].kind}, and there is {', '.join(KINDS)}"
     try:
         _assets.folder(ASSET)
     except DataError as error:
@@ -99,7 +106,7 @@ def _examples(parcel: Parcel) -> dict[str, Any]:
     """The ten examples as the file takes them, and what the run gave for them; NaN is null."""
     inputs = {}
     for field in parcel.plan.inputs:
-        values = onnx._raw(parcel.examples[field.name].values, field)
+        values = raw(parcel.examples[field.name].values, field)
         flat = values.reshape(-1).tolist()
         missing = [None if isinstance(v, float) and not np.isfinite(v) else v for v in flat]
         inputs[field.name] = {"shape": list(values.shape), "values": missing}

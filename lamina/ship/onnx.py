@@ -1,9 +1,16 @@
 """onnx: one ONNX file with preprocessing and answer inside, for any program with onnxruntime; asked without torch.
 
 Inputs, one tensor per column: pictures uint8 (rows, height, width, 1 or 3) of any size; numbers float32 (rows,), NaN where
-missing; dates float64 (rows,), seconds since 1970; categories as text (rows,), any other text is a missing one. Outputs:
-"probabilities" float32 (rows, classes) and "answer", the name of the most probable class, or "chosen" bool (rows, classes);
-of numbers "answer" float64 (rows,). Format: https://onnx.ai; classes, score, source and licence are JSON in its metadata.
+missing; dates float64 (rows,), seconds since 1970; categories as text (rows,), any other text is a missing one. All texts are
+"tokens" int64 (rows, length), 0 behind the end of each; what they are cut into stands in the metadata, and rows begin with 2.
+
+Outputs: of labels "probabilities" float32 (rows, classes) and "answer", the name of the most probable class, or "chosen" bool;
+of numbers "answer" float64 (rows,). Of two pictures "distance", "threshold" and "answer", same or different. Of masks and painted
+pictures what the net gives, and "answer" in the size of the picture: uint8 codes or values (rows, height, width), or pictures.
+Of detectors "boxes" (rows, 64, 6), doubles suppressed: x0 y0 x1 y1 as shares, score, class; a score of 0 is no box. Of captions
+"answer" (rows, words) int64, all of the search inside. Of translations "next" (rows, vocabulary), logarithms of the probabilities of
+the token after those of a further input "before"; of texts that go on the same, and the "token" that "draw" in [0, 1) draws at a
+"temperature". Format: https://onnx.ai; classes, tokens, score, source and licence are JSON in its metadata.
 
 Pictures of the frame's size answer as the run does, to 1e-5. Others are resized inside: over 200 crops of real photographs
 pixels differed from Lamina's own by 0.002 levels of 255 on average, and by 3 at most (bench/resize.py).
@@ -11,33 +18,24 @@ pixels differed from Lamina's own by 0.002 levels of 255 on average, and by 3 at
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
-from collections.abc import Iterator
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from lamina.core import config
-from lamina.core.answers import told
-from lamina.core.errors import SettingError, ShipError
+from lamina.core.errors import ShipError
 from lamina.core.run import replace
-from lamina.data._asked import tables
-from lamina.data._pictures import Pictures
-from lamina.data._table import Field, Table
-from lamina.ship import _parcel
+from lamina.ship import _int8, _parcel
+from lamina.ship._asked import Asked
 from lamina.ship._parcel import Parcel
-
-if TYPE_CHECKING:
-    from lamina.judge.score import Score
 
 SUFFIX = ".onnx"
 CLOSE = 1e-5  # largest difference of probabilities, and of numbers as a share of the largest
 MOST_BYTES = 2**31 - 2**24  # of weights; a protobuf ends at 2 GiB
-TASKS = ("classify", "regress")
-KINDS = ("image", "number", "date", "label")
-PIXELS = 1 << 24  # of pictures that are asked at once
+TASKS = ("classify", "regress", "verify", "segment", "paint", "detect", "caption", "translate", "write")
+KINDS = ("image", "number", "date", "label", "text", "sentence", "running")
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -46,11 +44,19 @@ def refusal(parcel: Parcel) -> str:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         return f"{missing[0]} is not installed; pip install 'lamina[ship]'"
+    return (parcel.int8 and _int8.refusal(parcel.plan.task)) or carried(parcel)
+
+
+def carried(parcel: Parcel) -> str:
+    """Why no graph can carry a net; "" when one can."""
     if parcel.plan.task not in TASKS:
-        return f"it answers {parcel.plan.task}, and there is {' and '.join(TASKS)}"
+        return f"it answers {parcel.plan.task}, and there is {', '.join(TASKS)}"
     kinds = [f.kind for f in parcel.plan.inputs if f.kind not in KINDS]
     if kinds:
         return f"its input is {kinds[0]}, and there is {', '.join(KINDS)}"
+    why = getattr(sys.modules[type(parcel.net).__module__], "NO_GRAPH", "")
+    if why:
+        return f"it is {parcel.plan.net}, and in that {why}"
     size = sum(t.numel() * t.element_size() for t in parcel.net.state_dict().values())
     return f"its weights have {size:,} bytes, and a file can hold {MOST_BYTES:,}" if size > MOST_BYTES else ""
 
@@ -59,92 +65,51 @@ def write(parcel: Parcel, path: Path) -> None:
     """Write the file, read it anew, ask it the examples, and write it again with the figures. Raises ShipError and RunError."""
     from lamina.ship import _graph
 
+    parcel = exact(parcel)
     model = _graph.exported(parcel)
     replace(path, _graph.described(model, parcel, {}))
     figures = parity(path, parcel)
     replace(path, _graph.described(model, parcel, figures))
-    if parity(path, parcel) != figures or figures["largest_difference"] > CLOSE:
-        raise ShipError(
-            f"the file answers otherwise than the run, by {figures['largest_difference']:.2g}; it was not kept."
-        )
-    if figures["same_answers"] < figures["rows"]:
-        raise ShipError(f"the file gives {figures['same_answers']} of {figures['rows']} answers; it was not kept.")
+    if parity(path, parcel) != figures:
+        raise ShipError(f"{path.name} does not answer the same twice; it was not kept.")
+    _parcel.check(figures, CLOSE)
+    if parcel.int8:
+        _write_int8(parcel, path)
+
+
+def _write_int8(parcel: Parcel, path: Path) -> None:
+    """Make the file int8, measured beside the one of full precision that lies there. Raises ShipError when it loses too much."""
+    import onnx
+
+    from lamina.ship import _graph
+
+    plain, wish = load(path), parcel.int8
+    assert wish
+    model = onnx.load_from_string(_int8.quantised(path.read_bytes(), plain, wish))
+    aside = path.with_name(path.name + ".int8")
+    try:
+        replace(aside, _graph.described(model, parcel, {}))
+        small = load(aside)
+        found = _int8.measured(plain, small, parcel.task, wish)
+        _int8.check(found, wish.anyway)
+        replace(path, _graph.described(model, parcel, parity(aside, parcel), int8=found))
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def exact(parcel: Parcel) -> Parcel:
+    """The parcel with the net's outputs not rounded, where a pack rounds them."""
+    from lamina.data._batches import Batches
+    from lamina.train import evaluate
+
+    where = next(parcel.net.parameters()).device
+    batches = Batches(parcel.examples, parcel.plan.inputs, None, where)
+    return dataclasses.replace(parcel, outputs=evaluate.outputs(parcel.task, parcel.net, batches, exact=True))
 
 
 def parity(path: Path, parcel: Parcel) -> dict[str, Any]:
     """The file, read anew, asked the examples beside the run: rows, same_answers, largest_difference, bit_equal."""
     return _parcel.compared(parcel, load(path).outputs(parcel.examples))
-
-
-class Asked:
-    """An ONNX file that answers through onnxruntime."""
-
-    def __init__(self, path: Path, session: Any, content: dict[str, Any]) -> None:
-        self.path, self.session, self.content = path, session, content
-        """where it lies; onnxruntime's session; everything that the file says of itself, plain values"""
-        self.names = {f["name"]: f["input"] for f in content["inputs"]}
-        fields = [{k: v for k, v in f.items() if k != "input"} for f in content["inputs"]]
-        self.inputs = tuple(config.from_json(Field, f) for f in fields)
-        self.target = config.from_json(Field, content["target"])
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the labels, in the order of their codes; () when a number is answered."""
-        return self.target.classes
-
-    def ask(self, *sources: Any) -> Any:
-        """Answers (core.answers) for a file, folder, table, row (a dict) or array; a list unless one row was asked.
-
-        Raises DataError when nothing can be read.
-        """
-        return _parcel.one_or_all(self.answers(*sources)[0])
-
-    def answers(self, *sources: Any) -> tuple[list[tuple[str, Any]], list[tuple[str, str]]]:
-        """(name of the row, answer) in the order asked, and (where, why) of what could not be read. Raises DataError."""
-        found: list[tuple[str, Any]] = []
-        bad: list[tuple[str, str]] = []
-        for table in tables(sources, [*self.inputs, self.target]):
-            said = told(self.outputs(table), self.classes, self.content["threshold"])
-            found += zip((str(n) for n in table.names), said, strict=True)
-            bad += [(b.where, b.why) for b in table.bad]
-        return found, bad
-
-    def outputs(self, table: Table) -> dict[str, np.ndarray]:
-        """What the file gives for a table: "probabilities" (rows, classes) or "answer" (rows,)."""
-        name = "probabilities" if self.classes else "answer"
-        parts = [self.session.run([name], given)[0] for given in self._given(table.conform(self.inputs))]
-        return {name: np.concatenate(parts)}
-
-    def _given(self, table: Table) -> Iterator[dict[str, np.ndarray]]:
-        """What the session is given: pictures in files one by one, since their sizes differ; else many rows at once."""
-        pictures = next((table[f.name].values for f in self.inputs if f.kind == "image"), None)
-        several = pictures is None or pictures.array is not None
-        area = 1 if pictures is None or pictures.array is None else int(np.prod(pictures.array.shape[1:]))
-        step = max(1, min(1024, PIXELS // area)) if several else 1
-        for start in range(0, len(table), step):
-            part = table.take(np.arange(start, min(start + step, len(table))))
-            yield {self.names[f.name]: _raw(part[f.name].values, f) for f in self.inputs}
-
-    def score(self, on: Any = None) -> Score:
-        """The score on the test rows, as measured after training. Raises SettingError for other data."""
-        from lamina.judge.score import Score
-
-        if on is not None:
-            raise SettingError(f"{self.path.name} tells the score of its training; score other data with its run.")
-        return Score(**self.content["score"])
-
-    def __repr__(self) -> str:
-        return f"Asked({str(self.path)!r}, {self.content['task']}, {self.content['net']})"
-
-
-def _raw(values: Any, field: Field) -> np.ndarray:
-    """Values of a column as the file takes them."""
-    if isinstance(values, Pictures):
-        side = max(field.shape[1:])
-        return np.ascontiguousarray(values.array) if values.array is not None else values.open(0, side)[None]
-    if field.kind == "label":
-        return np.array([*field.classes, ""], object)[values]
-    return values.astype(np.float32 if field.kind == "number" else np.float64)
 
 
 def load(path: str | Path) -> Asked:

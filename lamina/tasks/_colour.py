@@ -40,8 +40,10 @@ def to_rgb(lab: Tensor) -> Tensor:
     y = (lab[:, 0] + 16) / 116
     f = torch.stack([y + lab[:, 1] / 500, y, y - lab[:, 2] / 200], 1)
     xyz = torch.where(f > STEP, f**3, 3 * STEP**2 * (f - 4 / 29))
-    matrix = torch.tensor(TO_XYZ, dtype=torch.float64) / torch.tensor(WHITE, dtype=torch.float64)[:, None]
-    linear = torch.einsum("ij,bjhw->bihw", torch.linalg.inv(matrix).to(lab), xyz).clamp(0, 1)
+    back = np.linalg.inv(np.array(TO_XYZ) / np.array(WHITE)[:, None])
+    linear = torch.einsum("ij,bjhw->bihw", torch.tensor(back.tolist(), dtype=lab.dtype, device=lab.device), xyz).clamp(
+        0, 1
+    )
     return torch.where(linear > 0.0031308, 1.055 * linear.clamp(min=1e-9) ** (1 / 2.4) - 0.055, 12.92 * linear)
 
 

@@ -60,14 +60,28 @@ class Dense(Task):
 
     def enlarged(self, output: dict[str, Tensor], pixels: np.ndarray) -> Any:
         """The answer in the size of the picture uint8 (height, width, 1|3) that was asked about."""
+        where = next(iter(output.values())).device
+        raw = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None].to(where)
+        found = self.sized(output, raw)[0].cpu().numpy()
+        return Mask(found, self.target.classes) if "mask" in output else Picture(found)
+
+    def sized(self, output: dict[str, Tensor], raw: Tensor) -> Tensor:
+        """Answers in the size of the pictures raw (B, 1|3, H, W) of 0 to 255: codes uint8 or values float (B, H, W), or uint8 (B, H, W, C)."""
         ((name, value),) = output.items()
         value = value.float() if value.dim() == 4 else value[:, None]
-        value = F.interpolate(value, pixels.shape[:2], mode="bilinear", align_corners=False)[0].cpu()
+        value = F.interpolate(value, raw.shape[2:], mode="bilinear", align_corners=False)
         if name == "mask":
-            return Mask(value.argmax(0).to(torch.uint8).numpy(), self.target.classes)
-        if name == "values":
-            return Picture(value[0].numpy())
-        return Picture((value.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
+            return value.argmax(1).to(torch.uint8)
+        return value[:, 0] if name == "values" else as_bytes(value)
+
+    def graph(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        found = self.exact(net, batch)
+        return {**found, "answer": self.sized(found, batch["raw"])}
+
+
+def as_bytes(value: Tensor) -> Tensor:
+    """(B, C, H, W) in [0, 1] -> uint8 (B, H, W, C)."""
+    return (value.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def _bounded(pixels: np.ndarray) -> np.ndarray:

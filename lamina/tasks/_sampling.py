@@ -57,6 +57,17 @@ def drawn(logits: Tensor, how: Sampling, place: int) -> Tensor:
     return order.gather(1, at)[:, 0]
 
 
+def drawn_by(logits: Tensor, temperature: Tensor, share: Tensor) -> Tensor:
+    """`drawn` from all tokens, by numbers (rows,) in [0, 1) and a temperature () that are given: nothing in it looks at values."""
+    never = torch.zeros(logits.shape[1], dtype=torch.bool)
+    never[list(NEVER)] = True
+    logits = logits.float().masked_fill(never, -torch.inf)
+    likely, order = logits.div(temperature.clamp(min=1e-6)).softmax(-1).topk(logits.shape[1])
+    upto = likely.double().cumsum(-1)
+    at = (upto <= share.double()[:, None] * upto[:, -1:]).sum(-1, keepdim=True).clamp(max=logits.shape[1] - 1)
+    return torch.where(temperature > 0, order.gather(1, at)[:, 0], order[:, 0])
+
+
 @torch.no_grad()
 def written(net: nn.Module, begin: Sequence[int], how: Sampling, length: int, most: int) -> Iterator[int]:
     """Ids of `length` tokens at most that a net writes after `begin`; ends with END.

@@ -167,6 +167,26 @@ class Task:
         """What `answers_of` makes answers of, by name, one entry per row of a prepared batch: "probabilities" or "answer"."""
         raise NotImplementedError
 
+    asks: ClassVar[dict[str, str]] = {}
+    """what a graph of it is given beside the inputs, by name: tokens (rows, length) int64, row (rows,) float or one () float"""
+    own_size: int = 0
+    """how many times larger than a picture of any size its answer is; 0 where pictures are made to fit the net's frame"""
+
+    def exact(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """`output` of a prepared batch with nothing of it rounded."""
+        return self.output(net, batch)
+
+    def graph(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """What a file that runs without Lamina gives for a prepared batch, by name: `exact`, and the answer where it is more.
+
+        The batch has what `asks` names too, and "raw" (rows, channels, height, width) where there is one picture, as it came.
+        """
+        return self.exact(net, batch)
+
+    def steps(self, net: nn.Module) -> dict[str, Any]:
+        """Where an answer takes many steps of the graph: how they are taken, plain values; {} where it takes one."""
+        return {}
+
     def answer(self, net: nn.Module, batch: Batch) -> list[Any]:
         """One answer (core.answers) per row of a prepared batch."""
         output = {name: tensor.cpu().numpy() for name, tensor in self.output(net, batch).items()}

@@ -212,7 +212,7 @@ def beam(net: Any, image: Tensor, longest: int, width: int) -> Tensor:
         at = (parent + likely.shape[1] * torch.arange(rows, device=image.device)[:, None]).flatten()
         state = tuple(s[at] for s in state)
         places, word = places[at], word_.flatten()
-        if bool(done.all()):
+        if not torch.compiler.is_exporting() and bool(done.all()):
             break
     length = (written != PADDING).sum(2).clamp(min=1)
     best = (total / length).argmax(1)

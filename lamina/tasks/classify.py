@@ -125,6 +125,10 @@ class Classify(Task):
     def output(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         return {"probabilities": self._probabilities(net, batch)}
 
+    def graph(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        p = self._probabilities(net, batch)
+        return {"probabilities": p, **({"chosen": p >= self.threshold} if self.threshold else {"answer": p.argmax(1)})}
+
     def loss_at_start(self) -> float | None:
         return float(np.log(2 if self.several else self.outputs))
 

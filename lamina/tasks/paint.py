@@ -15,6 +15,7 @@ from lamina.core import _drawn
 from lamina.core.answers import Picture
 from lamina.core.check import within
 from lamina.core.errors import DataError, SettingError, unknown
+from lamina.core.parts import in_parts
 from lamina.data import _target, _tiles
 from lamina.data._augment import Augment
 from lamina.data._batches import Batches
@@ -23,7 +24,7 @@ from lamina.data._pictures import Pictures
 from lamina.data._table import TEST, TRAIN, Column, Field, Table
 from lamina.measures import pictures
 from lamina.tasks import _colour
-from lamina.tasks._dense import Dense, _bounded, seen
+from lamina.tasks._dense import Dense, _bounded, as_bytes, seen
 from lamina.tasks._paints import WAYS, Clean, Values, Way
 from lamina.tasks._task import Batch, inputs, whole_loss
 
@@ -37,10 +38,6 @@ SIZES: dict[str, dict] = {
 }
 LOSSES = ("auto", "classes", "square", "absolute")
 LOOKED = 300  # training pictures that bins and scales are taken from
-PART, BORDER = (
-    128,
-    8,
-)  # pixels of the parts in which large pictures are answered, and what is thrown away of their edges
 
 
 @dataclass(frozen=True)
@@ -92,6 +89,7 @@ class Paint(Dense):
         self.way: Way = WAYS[options["way"]](options, target.shape[0] if target.shape else 3)
         self.better, self.lower_is_better = self.way.better, self.way.lower
         self.smooth = not isinstance(self.way, Values)
+        self.own_size = options.get("times", 1) if options["way"] in ("super2", "super4", "denoise") else 0
 
     @classmethod
     def arrange(cls, table: Table, settings: dict[str, Any], seed: int) -> Table:
@@ -234,7 +232,7 @@ class Paint(Dense):
             yield self.prepare(batches.slice(start, start + 64), training=False)
 
     def placed(self, net: nn.Module, table: Table, inputs: Sequence[Field]) -> list[Any]:
-        if self.options["way"] not in ("super2", "super4", "denoise"):
+        if not self.own_size:
             return super().placed(net, table, inputs)
         image = next(f for f in inputs if f.kind == "image")
         values, found = table[image.name].values, []
@@ -248,28 +246,24 @@ class Paint(Dense):
 
     def _in_parts(self, net: nn.Module, pixels: np.ndarray) -> np.ndarray:
         """The answer to a picture in its own size, uint8 (height, width, channels) or so many times larger, a part at a time."""
-        device, times = next(net.parameters()).device, self.options.get("times", 1)
-        whole = torch.from_numpy(np.array(pixels.transpose(2, 0, 1)))[None].to(device)
-        height, width = pixels.shape[:2]
-        made = np.empty((times * height, times * width, self.target.shape[0]), np.uint8)
-        for top in range(0, height, PART):
-            for left in range(0, width, PART):
-                y, x = max(0, top - BORDER), max(0, left - BORDER)
-                part = whole[:, :, y : top + PART + BORDER, x : left + PART + BORDER]
-                answer = seen(self.output(net, self.prepare({"image": part}, training=False))["picture"][0])
-                answer = answer[times * (top - y) :, times * (left - x) :][: times * PART, : times * PART]
-                made[times * top : times * top + answer.shape[0], times * left : times * left + answer.shape[1]] = (
-                    answer
-                )
-        return made
+        device = next(net.parameters()).device
 
-    def enlarged(self, output: dict[str, Tensor], pixels: np.ndarray) -> Any:
-        found = super().enlarged(output, pixels)
+        def answer(part: np.ndarray) -> np.ndarray:
+            image = torch.from_numpy(np.ascontiguousarray(part.transpose(2, 0, 1)))[None].to(device)
+            output = self.output(net, self.prepare({"image": image}, training=False))
+            return self.sized(output, image)[0].cpu().numpy()
+
+        return in_parts(answer, pixels, self.own_size, self.target.shape[0])
+
+    def sized(self, output: dict[str, Tensor], raw: Tensor) -> Tensor:
+        if self.own_size:
+            return as_bytes(output["picture"])
+        found = super().sized(output, raw)
         if self.options["way"] != "colour":
             return found
-        sharp = torch.from_numpy(np.stack([_drawn.three(pixels), found.pixels])).permute(0, 3, 1, 2).float() / 255
-        own, painted = _colour.to_lab(sharp)
-        return Picture(seen(_colour.to_rgb(torch.cat([own[:1], painted[1:]])[None])[0]))
+        own = _colour.to_lab(raw.expand(-1, 3, -1, -1).float() / 255)
+        painted = _colour.to_lab(found.permute(0, 3, 1, 2).float() / 255)
+        return as_bytes(_colour.to_rgb(torch.cat([own[:, :1], painted[:, 1:]], 1)))
 
     def seen(self, batch: Batch) -> list[list[np.ndarray]]:
         batch = self.prepare(batch, training=True)

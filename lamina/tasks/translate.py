@@ -34,6 +34,7 @@ class Translate(Task):
     better = "bleu"
     target_kind = ("sentence",)
     reads = "sentences and their translations, two files FILE,FILE or a TSV of two columns"
+    asks: ClassVar[dict[str, str]] = {"before": "tokens"}
     question = "What is the sentence in the other language?"
     net: ClassVar[dict[str, str]] = {"sentence": "translator"}
     recipe: ClassVar[dict[str, Any]] = {
@@ -115,6 +116,13 @@ class Translate(Task):
         """Logarithms of the probabilities of the first token."""
         start = torch.full((len(batch["tokens"]), 1), START, device=batch["tokens"].device)
         return {"first": net(batch["tokens"], batch["mask"], start)[:, 0].float().log_softmax(-1)}
+
+    def graph(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Logarithms of the probabilities of the token after `before`."""
+        return {"next": net(batch["tokens"], batch["mask"], batch["before"])[:, -1].float().log_softmax(-1)}
+
+    def steps(self, net: nn.Module) -> dict[str, Any]:
+        return {"most": self.most, "beam": BEAM, "alpha": ALPHA}
 
     def answers_of(self, output: dict[str, np.ndarray]) -> list[Any]:
         return [Text(self.tokens.name(int(token))) for token in output["first"].argmax(-1)]

@@ -70,8 +70,8 @@ class Verify(Task):
         return triplet(points, who) if name == "triplet" else contrastive(points, who)
 
     def _distance(self, net: nn.Module, batch: Batch) -> Tensor:
-        first, second = net(torch.cat([batch["image"], batch["image 2"]])).float().chunk(2)
-        return (first - second).norm(dim=1)
+        points, rows = net(torch.cat([batch["image"], batch["image 2"]])).float(), len(batch["image"])
+        return (points[:rows] - points[rows:]).norm(dim=1)
 
     def score(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         distance, who = self._distance(net, batch), batch["target"]
@@ -99,9 +99,9 @@ class Verify(Task):
         distance = self._distance(net, batch)
         return {"distance": distance, "threshold": _threshold(net).expand(len(distance)).clone()}
 
-    def answers_of(self, output: dict[str, np.ndarray]) -> list[Any]:
-        pairs_ = zip(output["distance"].tolist(), output["threshold"].tolist(), strict=True)
-        return [Same(distance, threshold) for distance, threshold in pairs_]
+    def graph(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        found = self.output(net, batch)
+        return {**found, "answer": (found["distance"] <= found["threshold"]).long()}
 
     def told(self, rows: dict[str, np.ndarray], i: int) -> dict[str, Any]:
         """What is said of a pair in the report; the distance in units of the threshold is how wrong it is."""

@@ -21,7 +21,7 @@ from lamina.data._running import IGNORED, Windows
 from lamina.data._table import Field, Table
 from lamina.data._tokens import END, FIRST, Tokens
 from lamina.measures import writing
-from lamina.tasks._sampling import Sampling, Speller, written
+from lamina.tasks._sampling import Sampling, Speller, drawn_by, written
 from lamina.tasks._task import Batch, Task, inputs
 
 SQUARE = 1 << 20  # pairs of tokens up to which they are counted for a baseline
@@ -38,6 +38,7 @@ class Write(Task):
     target_kind = ("running",)
     reads = "running text, a file or a folder of it"
     net: ClassVar[dict[str, str]] = {"running": "gpt"}
+    asks: ClassVar[dict[str, str]] = {"temperature": "one", "draw": "row"}
     question = "How does the text go on?"
     recipe: ClassVar[dict[str, Any]] = {
         "optimizer": "adamw", "lr": 2e-3, "weight_decay": 0.1, "schedule": "cosine", "clip": 1.0, "batch": 16, "smoothing": 0.0,
@@ -102,6 +103,23 @@ class Write(Task):
 
     def output(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         return {"next": net(*inputs(net, batch))[:, -1].float().log_softmax(-1)}
+
+    def graph(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Beside `output` the "token" that is drawn by a number in [0, 1), "draw", at a temperature."""
+        logits = net(*inputs(net, batch))[:, -1].float()
+        token = drawn_by(logits, batch["temperature"], batch["draw"])
+        return {"next": logits.log_softmax(-1), "token": token}
+
+    def steps(self, net: nn.Module) -> dict[str, Any]:
+        how, state = Sampling(), net.start()  # type: ignore[operator]
+        room = net.room(state)  # type: ignore[operator]
+        return {
+            "length": ANSWERED,
+            "context": self.context,
+            "room": room,
+            "temperature": how.temperature,
+            "seed": how.seed,
+        }
 
     def answers_of(self, output: dict[str, np.ndarray]) -> list[Any]:
         return [Text(self.tokens.name(int(token))) for token in output["next"].argmax(-1)]

@@ -63,10 +63,11 @@ def answers(task: Task, net: nn.Module, batches: Batches) -> list[Any]:
 
 
 @torch.no_grad()
-def outputs(task: Task, net: nn.Module, batches: Batches) -> dict[str, np.ndarray]:
-    """task.output of all rows in order, as arrays of one entry per row, by the net in its answering mode."""
+def outputs(task: Task, net: nn.Module, batches: Batches, exact: bool = False) -> dict[str, np.ndarray]:
+    """task.output (or `exact`) of all rows in order, as arrays of one entry per row, by the net in its answering mode."""
     net.eval()
-    return _stacked(batches, (task.output(net, batch) for batch in _prepared(task, batches)))
+    give = task.exact if exact else task.output
+    return _stacked(batches, (give(net, batch) for batch in _prepared(task, batches)))
 
 
 def _stacked(batches: Batches, given: Iterator[dict[str, Tensor]]) -> dict[str, np.ndarray]:
