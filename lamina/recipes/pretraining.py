@@ -25,7 +25,7 @@ HISTORY = {
     "": "pretraining on unlabelled reviews cuts the error of an LSTM from 13.5 to 7.2 % (Dai and Le 2015, table 2)"
 }
 ROWS = (100, 500, 0)  # labelled rows; 0: all
-LONGEST, VOCABULARY = 80, 6000  # tokens of a column; different ones
+LONGEST, VOCABULARY = 56, 4000  # tokens of a column; different ones
 PRETRAIN, LABELS = 4.5, 0.8  # minutes
 
 
@@ -35,7 +35,7 @@ def run(quick: bool, seed: int, folder: Path, data: str | None) -> Outcome:
     table = divided(table, seed)
     words: dict[str, Any] = {"longest": LONGEST, "vocabulary": 400 if quick else VOCABULARY}
     common: dict[str, Any] = {"seed": seed, "show": False}
-    small = {"net_settings": {"width": 16, "depth": 1, "heads": 2} if quick else {"width": 128, "depth": 3}}
+    small = {"net_settings": {"width": 16, "depth": 1, "heads": 2} if quick else {"width": 96, "depth": 2}}
     how: dict[str, Any] = {"steps": 3, "batch": 16} if quick else {"minutes": PRETRAIN, "epochs": 100}
     masked = lamina.fit(
         unlabelled(table, "mask"), task="mask", run=folder / "hidden-words", **small, **words, **common, **how
