@@ -75,7 +75,7 @@ def test_texts_without_labels_get_codes(tmp_path):
     (tmp_path / "texts").mkdir()
     for i, (_, text) in enumerate(of_two_kinds()):
         (tmp_path / "texts" / f"{i}.txt").write_text(f"{text} {text}")
-    how = {"net_settings": {"bits": 16, "hidden": 32}, "epochs": 20, "batch": 16, "show": False}
+    how = {"net_settings": {"bits": 16, "hidden": 32}, "epochs": 20, "batch": 16, "show": True}
     run = lamina.fit(tmp_path / "texts", task="hash", run=tmp_path / "run", **how)
     score = run.score()
     assert score.name == "nats_per_word" and score.value < 0.95 * score.baselines["words by how often they are"]

@@ -153,7 +153,7 @@ def test_what_is_no_text_is_refused(people):
 def test_running_text_is_cut_into_pairs_and_its_halves_compared(tmp_path):
     story = " ".join(sentences(240)["text"])
     (tmp_path / "book.txt").write_text(story)
-    how = {"net_settings": TINY, "steps": 3, "batch": 4, "show": False, "task_settings": {"next": "yes"}}
+    how = {"net_settings": TINY, "steps": 3, "batch": 4, "show": True, "task_settings": {"next": "yes"}}
     run = lamina.fit(tmp_path / "book.txt", task="mask", run=tmp_path / "run", **how)
     assert run.plan.inputs[0].tokens.kind == "pairs" and run.plan.net_config["follows"]
     assert set(run.score().numbers) >= {"masked_accuracy", "next_accuracy", "perplexity"}

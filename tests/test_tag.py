@@ -158,9 +158,10 @@ def test_names_are_learned_asked_and_shipped(net, settings, epochs, lr, least, t
         "vocabulary": 300,
         "longest": 20,
         "lr": lr,
-        "show": False,
+        "show": True,
     }
     run = lamina.fit(tmp_path / "names.conll", net=net, run=tmp_path / "run", **how)
+    assert "tags" in capsys.readouterr().out  # the plan that is shown
     score = run.score()
     assert score.name == "span_f1" and score.value > least and score.low <= score.value
     assert score.baselines["always the commonest tag"] == 0.0 and score.baselines["commonest tag of each word"] > 0.3

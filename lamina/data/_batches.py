@@ -260,7 +260,9 @@ def _packed(columns: Table, inputs: Sequence[Field], target: Field, cache: Path 
     """A target that is a row of tokens itself, or of the tags of the text's tokens."""
     values = columns[target.name].values
     if target.kind == "tags":
-        field = next(f for f in inputs if f.kind == "text")
+        field = next((f for f in inputs if f.kind == "text"), None)
+        if field is None:  # the tags alone are of no token
+            return _ragged.Ragged(np.zeros(len(values), np.int32), np.arange(len(values) + 1))
         return _ragged.tagged(columns[field.name].values, values, field)
     assert target.tokens is not None, "tokens are chosen with the plan"
     return _ragged.pack([values], target.tokens, list(target.shape), cache)

@@ -97,9 +97,9 @@ def of_sentences(sentences: list[Sentence], source: str, names: np.ndarray, targ
 def _split_files(folder: Path) -> dict[int, Path]:
     """Split -> file, of the files of a folder that begin with the name of one."""
     found: dict[int, Path] = {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in (*OWN, *OTHER, *LINES)):
         part = next((s for name, s in SPLITS.items() if path.stem.lower().split(".")[0].startswith(name)), None)
-        if part is not None and path.suffix.lower() in (*OWN, *OTHER, *LINES) and part not in found:
+        if part is not None and part not in found:
             found[part] = path
     return found
 
