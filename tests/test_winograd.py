@@ -77,6 +77,22 @@ def test_a_net_learns_alike_with_it_and_answers_in_the_same_bits():
     assert "forward" not in vars(nets[1][2])
 
 
+def test_where_it_pays_and_whether_it_was_used():
+    """As measured: tiles that hang over the edge, few channels on small pictures and few tiles do not pay."""
+    assert (
+        winograd.pays(32, 64, 64, 56, 56) and winograd.pays(128, 128, 128, 7, 7) and winograd.pays(32, 512, 512, 7, 7)
+    )
+    assert not winograd.pays(128, 64, 64, 14, 14) and not winograd.pays(128, 64, 64, 16, 16)
+    assert not winograd.pays(128, 64, 128, 14, 14) and not winograd.pays(16, 512, 512, 7, 7)
+    small, large = torch.randn(128, 64, 16, 16), torch.randn(4, 64, 28, 28)
+    net = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1))
+    winograd.turn(net, True)
+    net(small)
+    assert not winograd.used(net)
+    net(large)
+    assert winograd.used(net)
+
+
 def test_few_tiles_and_answers_are_left_to_torch(monkeypatch):
     conv = nn.Conv2d(128, 64, 3, padding=1)
     winograd.turn(conv, True)

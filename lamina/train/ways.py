@@ -119,8 +119,11 @@ def choose(
 
         for count in counts[1:]:
             against(replace(best.way, threads=count), 1 / usual, usual)
-        if tiles and now is None:
-            against(replace(best.way, winograd=False), usual, 1.0)
+        if now is None and tiles:
+            if winograd.used(step.net):
+                against(replace(best.way, winograd=False), usual, 1.0)
+            else:  # the pictures are too small
+                best = replace(best, way=replace(best.way, winograd=False))
         if layouts:
             against(replace(best.way, channels_last=False), usual, 1.0)
         for precision in precisions[1:]:
