@@ -34,6 +34,7 @@ WORKS: dict[str, dict[str, Any]] = {
     "ssd": {"task": "detect", "net": "ssd", "settings": {"features": "resnet9/long"}, "side": 128, "batch": 16, "optimizer": "adamw"},
 }  # fmt: skip
 TITLES = {"resnet18": "ResNet-18 at 224x224", "unet": "U-Net at 128x128", "ssd": "SSD at 128x128"}
+TRIED = 0.5  # seconds in which ways to run an update are tried, as the engine does; they count
 WARM = 2  # batches before the time is taken
 
 
@@ -88,6 +89,7 @@ def training(side: str, options: argparse.Namespace) -> dict[str, float]:
     from lamina.data._batches import Batches
     from lamina.data._table import TRAIN
     from lamina.train.step import Feed, Step
+    from lamina.train.ways import choose
 
     if side == "lamina":
         keep_freed_memory()
@@ -103,7 +105,9 @@ def training(side: str, options: argparse.Namespace) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as store:
         start = time.perf_counter()
         feed = Feed(task, Batches(train, plan.inputs, plan.target, torch.device("cpu"), Path(store)), plan.recipe)
+        best = choose(net, lambda other: Step(task, other, plan.recipe), feed, TRIED, options.threads)[0]
         step = Step(task, net, plan.recipe)
+        best.way.apply(step)
         for number in range(steps):
             loss = step(feed(number), number, 0.5)
         assert bool(loss.isfinite())

@@ -28,6 +28,7 @@ from lamina.train import winograd
 from lamina.train.step import Feed, Step
 
 USUAL = 1.25  # times as fast as the usual way another one must be, so that noise does not choose
+TRIES = 3  # updates at least that trying a way takes
 REPEATED = 2.0  # the same for a budget in epochs or steps, which should end in the same bits when it is run again
 
 
@@ -119,12 +120,13 @@ def choose(
 
         for count in counts[1:]:
             against(replace(best.way, threads=count), 1 / usual, usual)
+        cheap = TRIES * best.seconds < share  # else what usually wins is taken unseen: nets of seconds an update
         if now is None and tiles:
-            if winograd.used(step.net):
-                against(replace(best.way, winograd=False), usual, 1.0)
-            else:  # the pictures are too small
+            if not winograd.used(step.net):  # the pictures are too small
                 best = replace(best, way=replace(best.way, winograd=False))
-        if layouts:
+            elif cheap:
+                against(replace(best.way, winograd=False), usual, 1.0)
+        if layouts and cheap:
             against(replace(best.way, channels_last=False), usual, 1.0)
         for precision in precisions[1:]:
             against(replace(best.way, precision=precision), usual, 1.0)
