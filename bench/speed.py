@@ -220,8 +220,8 @@ def share(options: argparse.Namespace) -> tuple[list[str], Any]:
         "resnet9 of the digits": ["digits"],
     }  # fmt: skip
     lines = [
-        "| net | GFLOP/s reached | of float32 products % | of bfloat16 products % | data % | optimizer % | Python % |",
-        "|---|---|---|---|---|---|---|",
+        "| net | GFLOP/s reached | of float32 products % | of bfloat16 products % | data % | forward % | backward % | optimizer % | Python % |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     raw = []
     for name, words in works.items():
@@ -237,11 +237,13 @@ def share(options: argparse.Namespace) -> tuple[list[str], Any]:
             return statistics.median(number(f["update"], f["rates"]) for f in found)
 
         reached = middle(lambda u, r: u["operations"] / u["whole"] / 1e9)
-        parts = [100 * middle(lambda u, r, k=k: u[k] / u["whole"]) for k in ("data", "optimizer", "overhead")]
+        parts = [
+            100 * middle(lambda u, r, k=k: u[k] / u["whole"])
+            for k in ("data", "forward", "backward", "optimizer", "overhead")
+        ]
         of = [100 * middle(lambda u, r, k=k: u["operations"] / u["whole"] / r[k]) for k in ("float32", "bfloat16")]
-        lines.append(
-            f"| {name} | {reached:.1f} | {of[0]:.0f} | {of[1]:.0f} | {parts[0]:.1f} | {parts[1]:.1f} | {parts[2]:.1f} |"
-        )
+        shares = " | ".join(f"{p:.1f}" for p in parts)
+        lines.append(f"| {name} | {reached:.1f} | {of[0]:.0f} | {of[1]:.0f} | {shares} |")
         print(lines[-1], flush=True)
     return lines, raw
 

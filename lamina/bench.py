@@ -118,6 +118,9 @@ def update(prepared: Prepared, where: torch.device) -> Update:
     feed = Feed(task, Batches(train, plan.inputs, plan.target, where), plan.recipe)
     way = choose(net, lambda trial: Step(task, trial, plan.recipe), feed, 1.0, torch.get_num_threads())[0].way
     step, batch = Step(task, net, plan.recipe), feed(0)
+    count = operations(
+        lambda: task.loss(net, batch).backward()
+    )  # those that the net's layers stand for, in whatever way they run
     way.apply(step)
     numbers = iter(range(1_000_000))
 
@@ -139,7 +142,7 @@ def update(prepared: Prepared, where: torch.device) -> Update:
         overhead=timed(lambda: little(few, 10, 0.0)),
         whole=timed(lambda: step(feed(next(numbers)), 10, 0.0)),
         rows=len(batch["target"]),
-        operations=operations(lambda: task.loss(net, batch).backward()),
+        operations=count,
     )
 
 
