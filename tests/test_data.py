@@ -274,6 +274,14 @@ def test_dialects(people, tmp_path, how, note):
     assert table[town].field.classes == ("Bonn", "Jena", "Köln")
 
 
+@pytest.mark.parametrize("names", [("x0", "x1", "y"), ("V1", "Q10", "a"), ("age", "nan", "y")])
+def test_names_that_end_in_a_number_are_a_header(tmp_path, names):
+    text = "\n".join([",".join(names), *(f"{i}.5,{i},{'pq'[i % 2]}" for i in range(40))])
+    (tmp_path / "t.csv").write_text(text)
+    table = lamina.open(tmp_path / "t.csv")
+    assert tuple(table.columns) == names and len(table) == 40
+
+
 @pytest.mark.parametrize("suffix", ["csv", "csv.gz", "parquet", "jsonl", "json", "xlsx", "sqlite"])
 def test_formats_give_the_same_table(people, tmp_path, suffix):
     path = tmp_path / f"p.{suffix}"

@@ -200,8 +200,9 @@ def _delimiter(sample: list[str]) -> str:
 
 
 def _has_header(rows: list[list[str]]) -> bool:
-    """The first row names columns unless one of its fields is a number or is empty over numbers."""
-    return not any(_columns._value(field.strip(), ".") is not None for field in rows[0]) if len(rows) > 1 else True
+    """The first row names columns unless one of its fields is a number; x1 and V1 are names, though EUR 1 is a number elsewhere."""
+    fields = [f.strip() for f in rows[0]]
+    return len(rows) < 2 or not any(_columns._value(f, ".") is not None and not f[:1].isalpha() for f in fields)
 
 
 def _decimal_comma(rows: list[list[str]]) -> bool:
