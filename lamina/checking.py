@@ -21,7 +21,7 @@ from lamina.core.errors import DataError, SettingError
 from lamina.data._batches import Batches
 from lamina.data._store import shared
 from lamina.data._table import TEST, Table
-from lamina.judge import _rows, attacks, learning_curve, shuffled
+from lamina.judge import _rows, attacks, learning_curve, shuffled, square
 from lamina.judge._refit import Again
 from lamina.judge.attacks import Aim
 from lamina.judge.corruptions import CORRUPTIONS, STRENGTHS
@@ -62,6 +62,10 @@ class Check:
     signature: str
     pictures: Any = field(default=None, compare=False)
     """PIL: pictures, what they were changed to and the change; None when none was turned"""
+    black_box: dict[str, dict[str, float]] = field(default_factory=dict)
+    """"black box" (squares) and "PGD" -> radius -> share right, of the first 2 * FEW rows"""
+    hidden: bool = False
+    """whether the black box is stronger than PGD: the gradients hide, and the attacks say too much"""
     learning: dict[str, Any] | None = None
     """what twice the training rows would bring (judge.learning_curve.Curve)"""
     shuffled: dict[str, Any] | None = None
@@ -122,13 +126,14 @@ def _of_pictures(trained: Trained, table: Table, rows: np.ndarray, deep: bool) -
     attacked, strongest = _attacked(aim, seed)
     few = Aim(aim.task, aim.net, {k: v[: 2 * FEW] for k, v in aim.batch.items()})
     least = {norm: _median(attacks.least(few, norm, most, HALVES)) for norm, most in (("L-inf", 0.5), ("L2", 8.0))}
+    boxed = _black_box(few, seed)
     turned = None
     if deep:
         right = aim.right(image).nonzero().flatten()[:FEW].tolist()
         turned = float(np.mean([attacks.one_pixel(aim, row, seed) is not None for row in right])) if right else None
     return Check(
         len(rows), float(aim.right(image).double().mean()), worse, attacked, least, turned, 0.0, "",
-        _sheet(aim, strongest, plan.target.classes),
+        _sheet(aim, strongest, plan.target.classes), boxed, square.hidden(boxed, len(few.batch["target"])),
     )  # fmt: skip
 
 
@@ -172,6 +177,16 @@ def _attacked(aim: Aim, seed: int) -> tuple[dict[str, dict[str, float]], Tensor]
     for length in LENGTHS:
         found["PGD L2"][f"{length:g}"] = attacks.robust(aim, lambda a, r=length: attacks.pgd(a, r, "L2", seed=seed))
     return found, kept
+
+
+def _black_box(few: Aim, seed: int) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {"black box": {}, "PGD": {}}
+    for radius in RADII:
+        found["black box"][f"{radius:g}"] = attacks.robust(
+            few, lambda a, r=radius: square.square(a, r, square.QUERIES, seed)
+        )
+        found["PGD"][f"{radius:g}"] = attacks.robust(few, lambda a, r=radius: attacks.pgd(a, r, seed=seed))
+    return found
 
 
 def _median(radii: Tensor) -> float:
@@ -252,6 +267,13 @@ def _print(found: Check, console: Console) -> None:
     for norm, value in found.least.items():
         told = f"{value:.3g}" if math.isfinite(value) else "more than was tried"
         console.print(f"  half of the right answers are turned by a change of {told} ({norm})")
+    if found.black_box:
+        told = " | ".join(
+            f"{box:.0%} against {pgd:.0%}" for box, pgd in zip(*map(dict.values, found.black_box.values()), strict=True)
+        )
+        stronger = "is stronger than PGD: the gradients hide, and the net stands less than the attacks say"
+        said = stronger if found.hidden else "is not stronger than PGD, as it should be"
+        console.print(f"  an attack without gradients {said} ({told})", style="bold yellow" if found.hidden else "")
     if found.one_pixel is not None:
         console.print(f"  one pixel turns {found.one_pixel:.0%} of {FEW} right answers")
     if found.learning:

@@ -11,7 +11,7 @@ import lamina
 from lamina import checking
 from lamina.cli import main
 from lamina.data._table import Field
-from lamina.judge import attacks, corruptions
+from lamina.judge import attacks, corruptions, square
 from lamina.judge.attacks import Aim
 from lamina.tasks.classify import Classify
 from lamina.train.harden import worse
@@ -30,6 +30,14 @@ class Linear(nn.Module):
     def forward(self, image):
         told = ((image - 0.5) * self.weight).sum((1, 2, 3))
         return torch.stack([-told, told], 1)
+
+
+class Stepped(Linear):
+    """The same, in steps: nowhere a gradient."""
+
+    def forward(self, image):
+        told = ((image - 0.5) * self.weight).sum((1, 2, 3))
+        return torch.stack([-(20 * told).round(), (20 * told).round()], 1) + 0 * image.sum()
 
 
 @pytest.fixture
@@ -92,6 +100,24 @@ def test_one_pixel():
     assert attacks.one_pixel(even, 0, generations=3) is None
 
 
+def test_squares_find_what_hidden_gradients_hide(aim):
+    """Steps without slope: PGD sees nothing, and answers alone tell enough."""
+    radius = float((margins(aim) / aim.net.weight.detach().abs().sum()).median())
+    changed = square.square(aim, radius)
+    assert (changed - aim.batch["image"]).abs().max() <= radius + 1e-6 and changed.min() >= 0 and changed.max() <= 1
+    assert torch.equal(square.square(aim, radius), changed)
+    shares = [attacks.robust(aim, lambda a, f=f: f(a, radius)) for f in (square.square, attacks.pgd, attacks.noise)]
+    assert shares[1] <= shares[0] < shares[2]  # gradients are best, and squares better than noise
+    weight = aim.net.weight
+    steep = Aim(aim.task, Stepped(weight.detach()).eval(), aim.batch)
+    found = {
+        name: {f"{r:g}": attacks.robust(steep, lambda a, f=f, r=r: f(a, r)) for r in (radius, 2 * radius)}
+        for name, f in (("black box", square.square), ("PGD", attacks.pgd))
+    }
+    assert square.hidden(found, len(aim.batch["image"]))
+    assert not square.hidden({"black box": {"0.1": 0.45}, "PGD": {"0.1": 0.5}}, 40)  # two of 40 rows are chance
+
+
 @pytest.mark.parametrize("name", sorted(corruptions.CORRUPTIONS))
 @pytest.mark.parametrize("channels", [1, 3])
 def test_corruptions(name, channels):
@@ -125,6 +151,7 @@ def test_where_pixels_go():
 def few(monkeypatch):
     monkeypatch.setattr(checking, "ROWS", 48)
     monkeypatch.setattr(checking, "FEW", 10)
+    monkeypatch.setattr(square, "QUERIES", 40)
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +168,7 @@ def test_hardening_keeps_attacked_pictures_right(trained):
     assert found[1].least["L-inf"] > 1.3 * found[0].least["L-inf"]
     for f in found:
         assert all(f.attacked["PGD"][r] <= f.attacked["noise"][r] for r in f.attacked["PGD"])
+        assert not f.hidden and f.black_box["black box"]["0.2"] >= f.black_box["PGD"]["0.2"] - 0.1
 
 
 def test_check_is_printed_and_changes_nothing(trained, capsys):

@@ -113,6 +113,7 @@ def test_deep_check_of_pictures(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(checking, "RADII", (0.05, 0.1))
     monkeypatch.setattr(checking, "LENGTHS", (1.0,))
     monkeypatch.setattr(checking, "HALVES", 2)
+    monkeypatch.setattr(checking.square, "QUERIES", 10)
     monkeypatch.setattr(checking.attacks, "HALVINGS", 2)
     monkeypatch.setattr(learning_curve, "SHARES", (0.25, 0.5))
     table = lamina.open("digits")

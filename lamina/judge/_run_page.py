@@ -56,11 +56,10 @@ def _uri(picture: Image.Image | None) -> str:
 
 def _attacks(clean: float, attacked: dict[str, dict[str, float]]) -> Markup:
     lines = []
-    for i, name in enumerate(DRAWN):
+    for name in DRAWN:
         x, y = [0.0, *map(float, attacked[name])], [clean, *attacked[name].values()]
-        lines.append(
-            _plots.Curve(name, x, y, "one" if name == "PGD" else "two", (x[-2], y[-2]), name if i != 1 else "")
-        )
+        marked = None if name == "FGSM" else (x[-2], y[-2])
+        lines.append(_plots.Curve(name, x, y, "one" if name == "PGD" else "two", marked, name))
     axes = _plots.Axes(
         (0.0, lines[0].x[-1]), (0.0, 1.0), ("largest change of a pixel, as a share of its range", ""), (False, True)
     )
@@ -80,7 +79,7 @@ def _curve(learning: dict[str, Any]) -> Markup:
     body = [_plots._line(axes, _plots.Curve("measured", x, learning["values"]))]
     (a, top), (_, bottom) = axes.at(ahead, learning["high"]), axes.at(ahead, learning["low"])
     body.append(
-        Markup('<line class="two line" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>').format(a, top, a, bottom)
+        Markup('<line class="one line" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>').format(a, top, a, bottom)
     )
     told = shown(learning["name"], learning["twice"])
     body.append(_plots._marked(axes, _plots.Curve("", (), (), marked=(ahead, learning["twice"]), mark=told)))

@@ -19,6 +19,7 @@ from lamina.judge._refit import Again
 from lamina.judge.score import PERCENT, shown
 from lamina.measures.interval import T95
 from lamina.tasks._task import Task
+from lamina.train.plan import task_of
 
 SHARES = (0.125, 0.125, 0.25, 0.5)  # of the training rows; the run itself is the whole
 LEAST = 24  # rows of the smallest part
@@ -50,7 +51,7 @@ def measure(
     again: Again, table: Table, own: dict[str, np.ndarray], say: Callable[[str], None] = lambda _: None
 ) -> Curve | str:
     """The curve of a run, or why there is none. own: statistics of the test rows by the run's net, in their order."""
-    task = again_task(again)
+    task = task_of(again.plan.task, again.plan.target, again.plan.options)
     if not (task.lower_is_better or task.better in PERCENT):
         return f"{task.better.replace('_', ' ')} is no share and no error: no law is known for it"
     train, others = table.rows(TRAIN), np.concatenate([table.rows(VALIDATION), table.rows(TEST)])
@@ -63,13 +64,6 @@ def measure(
         found.append(again.tested(table.take(np.sort(np.concatenate([part, others]))), math.sqrt(share))[1])
         rows.append(len(part))
     return law(task, [*rows, len(train)], [*found, own])
-
-
-def again_task(again: Again) -> Task:
-    """The task as the plan has it."""
-    from lamina.train.plan import task_of
-
-    return task_of(again.plan.task, again.plan.target, again.plan.options)
 
 
 def law(task: Task, rows: list[int], found: list[dict[str, np.ndarray]], seed: int = 0) -> Curve:
