@@ -17,6 +17,7 @@ from lamina.core.errors import unknown
 from lamina.nets._recurrent import CELLS, initialise
 
 TAKES = ("tokens",)
+ANSWERS = "the next token"
 SIZES: dict[str, dict] = {"2x256": {"depth": 2, "width": 256}, "2x512": {"depth": 2, "width": 512}}
 
 

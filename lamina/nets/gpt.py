@@ -18,6 +18,7 @@ from lamina.core.errors import SettingError, unknown
 from lamina.nets._attention import Cache, SelfAttention, turning
 
 TAKES = ("tokens",)
+ANSWERS = "the next token"
 SIZES: dict[str, dict] = {
     "4x128": {"depth": 4, "width": 128, "heads": 4},
     "6x384": {"depth": 6, "width": 384, "heads": 6},

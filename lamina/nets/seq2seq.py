@@ -18,6 +18,7 @@ from lamina.core.check import within
 from lamina.core.errors import unknown
 
 TAKES = ("tokens", "mask", "before")
+ANSWERS = "a translation"
 NO_GRAPH = "sequences are packed by their lengths, which a graph has no word for; translator has one"
 SIZES: dict[str, dict] = {"small": {"width": 128, "depth": 1}, "medium": {"width": 256, "depth": 2}}
 ATTENTIONS = ("none", "bahdanau", "luong")

@@ -18,6 +18,7 @@ from lamina.core.errors import SettingError
 from lamina.nets._attention import Cache, SelfAttention
 
 TAKES = ("tokens", "mask", "before")
+ANSWERS = "a translation"
 SIZES: dict[str, dict] = {
     "small": {"width": 128, "depth": 2, "heads": 4},
     "medium": {"width": 256, "depth": 3, "heads": 4},

@@ -36,6 +36,7 @@ class Write(Task):
     better = "bits_per_character"
     lower_is_better = True
     target_kind = ("running",)
+    answers = "the next token"
     reads = "running text, a file or a folder of it"
     net: ClassVar[dict[str, str]] = {"running": "gpt"}
     asks: ClassVar[dict[str, str]] = {"temperature": "one", "draw": "row"}

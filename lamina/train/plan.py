@@ -101,7 +101,7 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
         )
     name, size, built_on = _net_for(nets[given], wishes.net or (given_weights and given_weights.net))
     built_on |= begin.built_on(name, given_weights)
-    _check_answers(task, kind, name)
+    _check_answers(task, kind, name, nets[given])
     table, reasons = reading.with_tokens(table, name, wishes.recipe, kind.cut_into, given_weights)
     inputs, why = tuple(table.inputs), why + reasons
     given = _input_kind(inputs)
@@ -225,7 +225,7 @@ def _net_name(text: str) -> tuple[str, str | None]:
     return name, size or None
 
 
-def _check_answers(task: str, kind: type[Task], name: str) -> None:
+def _check_answers(task: str, kind: type[Task], name: str, usual: str) -> None:
     """Raises SettingError when a net answers something else than the task asks."""
 
     def answers(net: str) -> tuple[str, ...]:
@@ -233,7 +233,7 @@ def _check_answers(task: str, kind: type[Task], name: str) -> None:
         return (found,) if isinstance(found, str) else found
 
     if kind.answers not in answers(name):
-        fit = [n for n in catalog.names("nets") if kind.answers in answers(n)] if kind.answers else [*kind.net.values()]
+        fit = [n for n in catalog.names("nets") if kind.answers in answers(n)] if kind.answers else [usual]
         asked = kind.answers or " or ".join(kind.target_kind)
         raise SettingError(
             f"task {task} asks for {asked}, which {name} does not answer; try --net {' or '.join(dict.fromkeys(fit[:4]))}."
