@@ -28,7 +28,7 @@ from lamina.measures import labels
 ASKED = 8  # test rows of a net whose gradients are integrated
 FINE = 512  # points on the line, at most
 CAPTUM = 50  # points on the line of the comparison
-SCENES = {TRAIN: 540, VALIDATION: 90, TEST: 180}  # with one object each
+SCENES = {TRAIN: 1000, VALIDATION: 90, TEST: 180}  # with one object each
 SIDE, LARGEST, SMALLEST = 224, 190, 130  # pixels: of the net's pictures; of the longer side of an object in stamps.SIDE
 RANDOM = 5  # nets with random weights
 RADIUS, ATTACKED, BOXED = 0.2, 300, 60  # of the L-inf norm; test rows that are attacked, and of them by squares
@@ -101,7 +101,10 @@ def scenes() -> dict[str, np.ndarray]:
 
 
 def pointing(folders: argparse.Namespace) -> dict:
-    """Share of the right answers whose largest heat lies on the object: of the learned net, of nets with random weights, by chance."""
+    """Share of the right answers whose largest heat lies on the object: of the learned net, of nets with random weights, by chance.
+
+    Two settings before this one gave 78 % within 15 px (900 scenes, objects of 90 to 150 pixels) and 77 % (540 scenes).
+    """
     made = scenes()
     masks = made.pop("mask")
     with tempfile.TemporaryDirectory() as folder:
