@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import urllib.request
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -162,6 +161,8 @@ def _downloaded(asset: Asset, aside: Path) -> Path:
     if asset.registry == "debian":
         url = f"{os.environ.get('LAMINA_DEBIAN', MIRROR)}/pool/main/{asset.file}"
         try:
+            import urllib.request
+
             with urllib.request.urlopen(url, timeout=60) as answer, open(aside / "package.deb", "wb") as file:
                 shutil.copyfileobj(answer, file)
             return aside / "package.deb"

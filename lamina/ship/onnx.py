@@ -27,7 +27,7 @@ from typing import Any
 
 from lamina.core.errors import ShipError
 from lamina.core.run import replace
-from lamina.ship import _int8, _parcel
+from lamina.ship import _parcel
 from lamina.ship._asked import Asked
 from lamina.ship._parcel import Parcel
 
@@ -44,7 +44,11 @@ def refusal(parcel: Parcel) -> str:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         return f"{missing[0]} is not installed; pip install 'lamina[ship]'"
-    return (parcel.int8 and _int8.refusal(parcel.plan.task)) or carried(parcel)
+    if parcel.int8:
+        from lamina.ship import _int8
+
+        return _int8.refusal(parcel.plan.task) or carried(parcel)
+    return carried(parcel)
 
 
 def carried(parcel: Parcel) -> str:
@@ -81,7 +85,7 @@ def _write_int8(parcel: Parcel, path: Path) -> None:
     """Make the file int8, measured beside the one of full precision that lies there. Raises ShipError when it loses too much."""
     import onnx
 
-    from lamina.ship import _graph
+    from lamina.ship import _graph, _int8
 
     plain, wish = load(path), parcel.int8
     assert wish
