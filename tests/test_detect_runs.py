@@ -56,8 +56,8 @@ def test_a_run_from_data_to_drawn_answers(scenes, tmp_path, capsys):
         assert drawn.size == (256, 192)
     shipped = lamina.load(trained.ship())
     assert shipped.ask("one.png") == answer and shipped.inputs[0].fit == "stretch"
-    with pytest.raises(ShipError, match="it answers detect"):
-        trained.ship("browser")
+    with pytest.raises(ShipError, match="its task is detect"):
+        trained.ship("vectors")
     with pytest.raises(SettingError, match="explanations are of labels and numbers"):
         trained.explain("one.png")
 

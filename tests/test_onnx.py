@@ -1,6 +1,8 @@
 """ONNX files: raw input in, named answer out, the run's answers to 1e-5; asked without torch."""
 
 import contextlib
+import functools
+import http.server
 import importlib.util
 import json
 import os
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pandas as pd
 import pytest
 import sklearn.datasets
 import torch
@@ -25,6 +28,7 @@ from lamina.core.errors import SettingError, ShipError
 from lamina.data._decode import decode, fit
 from lamina.ship import _graph, _parcel
 from lamina.ship import onnx as form
+from lamina.ship.browser import RUNTIME
 
 spec = importlib.util.spec_from_file_location("mutate", Path(__file__).parent.parent / "bench" / "mutate.py")
 mutate = importlib.util.module_from_spec(spec)
@@ -204,19 +208,16 @@ def test_a_page_answers_its_examples_offline(shipped, kind, tmp_path):
         pytest.skip(why)
     page = shipped[kind][0].ship("browser", tmp_path / "page")
     assert page.name == "page.html" and "https://" not in page.read_text().partition('<script type="text/plain"')[0]
+    told = selftest(browser, page.as_uri(), tmp_path / "profile")
+    assert told["rows"] == told["same_answers"] == 10 and told["largest_difference"] <= 1e-5
+
+
+def selftest(browser, address, profile):
+    """What a page's #selftest tells in a real browser that reaches nothing but this machine."""
     words = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--enable-logging=stderr",
-        "--v=0",
-        "--remote-debugging-port=0",
-    ]
-    words += [
-        f"--user-data-dir={tmp_path / 'profile'}",
-        "--host-resolver-rules=MAP * ~NOTFOUND",
-        f"{page.as_uri()}#selftest",
-    ]
+        "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0", "--remote-debugging-port=0",
+        f"--user-data-dir={profile}", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", f"{address}#selftest",
+    ]  # fmt: skip
     with subprocess.Popen(
         [str(browser), *words], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True
     ) as process:
@@ -229,8 +230,45 @@ def test_a_page_answers_its_examples_offline(shipped, kind, tmp_path):
             watchdog.cancel()
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-    told = json.JSONDecoder().raw_decode(line[line.index("{") :])[0]
-    assert told["rows"] == told["same_answers"] == 10 and told["largest_difference"] <= 1e-5
+    return json.JSONDecoder().raw_decode(line[line.index("{") :])[0]
+
+
+def test_a_folder_answers_texts_behind_a_static_server(tmp_path):
+    """Its own tokens of the examples are Lamina's; a folder of other things is left alone."""
+    why, browser = runtime()
+    if why:
+        pytest.skip(why)
+    random = np.random.default_rng(0)
+    first, last = ["superb", "awful"], ["tea", "caf\u00e9", "\u65e5\u672c"]
+    texts = [
+        f"A {random.choice(first)} room, it\u2019s {random.choice(last)} in the house number {i}!" for i in range(80)
+    ]
+    frame = pd.DataFrame({"review": texts, "class": ["good" if "superb" in t else "bad" for t in texts]})
+    settings = {"embedded": "8", "filters": "8"}
+    run = lamina.fit(
+        frame, target="class", net="textcnn", net_settings=settings, steps=20, show=False, run=tmp_path / "run"
+    )
+    folder = run.ship("browser", f"{tmp_path / 'shop'}/")
+    assert sorted(p.name for p in folder.iterdir()) == sorted(["index.html", "net.onnx", *RUNTIME])
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            told = selftest(browser, f"http://127.0.0.1:{server.server_port}/", tmp_path / "profile")
+        finally:
+            server.shutdown()
+            thread.join()
+    assert told["rows"] == told["same_answers"] == told["same_tokens"] > 5 and told["largest_difference"] <= 1e-5
+    (folder / "mine.txt").write_text("of somebody")
+    with pytest.raises(ShipError, match="holds other things"):
+        run.ship("browser", f"{folder}/")
+    assert (folder / "mine.txt").exists()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
 
 
 def test_a_page_without_its_runtime_is_refused_first(shipped, monkeypatch, tmp_path):

@@ -377,6 +377,44 @@ def test_sigterm_loses_nothing_and_needs_no_torch(tmp_path):
     assert process.wait(PATIENCE) == 0 and not lost and len(good) == came > 30
 
 
+def children(pid):
+    """Processes of a server that answer, by their ids."""
+    found = []
+    for name in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with contextlib.suppress(OSError):
+            if b"spawn_main" in Path(f"/proc/{name}/cmdline").read_bytes():
+                found.append(int(name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc")
+def test_several_processes_on_one_port():
+    """One that is killed is begun anew, and all of them end together."""
+    words = [sys.executable, "-m", "lamina", "serve", str(GOLDEN / "people.onnx"), "--port", "0", "--workers", "2"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process, contextlib.ExitStack() as at_end:
+        at_end.callback(process.terminate)
+        assert process.stderr
+        lines = iter(process.stderr.readline, "")
+        port = int(next(line for line in lines if "is served by 2" in line).split(":")[2].split("/")[0])
+        first = children(process.pid)
+        row, kind = (
+            json.dumps({"age": 61.5, "town": "Ulm", "seen": None}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        told = asked(port, "/ask", row, kind)[:2]
+        assert len(first) == 2 and told[0] == 200, told
+        os.kill(first[0], signal.SIGKILL)
+        until = time.monotonic() + PATIENCE
+        while len({*children(process.pid)} - {first[0]}) < 2 and time.monotonic() < until:
+            time.sleep(0.05)
+        now = children(process.pid)
+        assert len({*now} - {first[0]}) == 2 and first[1] in now
+        assert asked(port, "/ask", row, kind)[:2] == told
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+        assert not any(Path(f"/proc/{pid}").exists() for pid in now)
+
+
 def test_the_pages_and_what_programs_read(server):
     status, page, headers = asked(server, "/")
     assert (

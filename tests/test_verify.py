@@ -219,8 +219,8 @@ def test_a_run_asks_scores_reports_resumes_and_ships(people, capsys):
     assert run.score(people).rows > 30  # pairs are made of the classes of other data
     shipped = lamina.load(run.ship())
     assert shipped.ask(same, other) == answer and shipped.content["parity"]["bit_equal"]
-    with pytest.raises(ShipError, match="browser cannot carry this net: it answers verify"):
-        run.ship("browser")
+    with pytest.raises(ShipError, match="vectors cannot carry this net: its task is verify"):
+        run.ship("vectors")
 
 
 def test_resuming_ends_in_the_same_bits(people, monkeypatch):

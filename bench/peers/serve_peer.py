@@ -6,8 +6,10 @@ fastapi: an endpoint that decodes the picture and calls onnxruntime per request.
 import io
 import sys
 
+import litserve
 import numpy as np
 import onnxruntime
+from fastapi import FastAPI, Request, UploadFile
 from PIL import Image
 
 
@@ -23,46 +25,44 @@ def pixels(content):
 
 def fastapi(path, port):
     import uvicorn
-    from fastapi import FastAPI, Request
 
     session, app = opened(path), FastAPI()
 
     @app.post("/ask")
-    async def ask(request: Request):
-        answer, shares = session.run(["answer", "probabilities"], {"image": pixels(await request.body())})
+    async def ask(content: UploadFile):
+        answer, shares = session.run(["answer", "probabilities"], {"image": pixels(await content.read())})
         return {"answer": str(answer[0]), "probabilities": [float(p) for p in shares[0]]}
 
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="error", access_log=False)
 
 
-def litserve(path, port):
-    import litserve as ls
-    from fastapi import Request
+class Batching(litserve.LitAPI):
+    """At the top of the file, since LitServe sends it to a process of its own."""
 
-    class Api(ls.LitAPI):
-        def setup(self, device):
-            self.session = opened(path)
+    def setup(self, device):
+        self.session = opened(sys.argv[2])
 
-        async def decode_request(self, request: Request):
-            return pixels(await request.body())
+    def decode_request(self, request: Request):
+        return pixels(request["content"].file.read())
 
-        def batch(self, inputs):
-            return np.concatenate(inputs)
+    def batch(self, inputs):
+        return np.concatenate(inputs)
 
-        def predict(self, batch):
-            return self.session.run(["answer", "probabilities"], {"image": batch})
+    def predict(self, batch):
+        return self.session.run(["answer", "probabilities"], {"image": batch})
 
-        def unbatch(self, output):
-            return list(zip(*output, strict=True))
+    def unbatch(self, output):
+        return list(zip(*output, strict=True))
 
-        def encode_response(self, output):
-            return {"answer": str(output[0]), "probabilities": [float(p) for p in output[1]]}
+    def encode_response(self, output):
+        return {"answer": str(output[0]), "probabilities": [float(p) for p in output[1]]}
 
-    api = Api(max_batch_size=64, batch_timeout=0.002, api_path="/ask")
-    ls.LitServer(api, accelerator="cpu", workers_per_device=1).run(
-        host="127.0.0.1", port=port, log_level="error", generate_client_file=False
-    )
+
+def gathering(_, port):
+    api = Batching(max_batch_size=64, batch_timeout=0.002, api_path="/ask")
+    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1)
+    server.run(host="127.0.0.1", port=port, log_level="error", generate_client_file=False)
 
 
 if __name__ == "__main__":
-    {"fastapi": fastapi, "litserve": litserve}[sys.argv[1]](sys.argv[2], int(sys.argv[3]))
+    {"fastapi": fastapi, "litserve": gathering}[sys.argv[1]](sys.argv[2], int(sys.argv[3]))

@@ -16,7 +16,6 @@ import secrets
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,45 +114,59 @@ def bound(options: Options) -> socket.socket:
 def _several(options: Options, listening: socket.socket, where: str) -> None:
     """Processes that share the socket; one that dies is begun anew, all end together."""
     context = multiprocessing.get_context("spawn")
-    stopping = {"now": False}
+    ending, processes = {"now": False}, []
+    hang_up = getattr(signal, "SIGHUP", None)
 
     def begin() -> Any:
-        process = context.Process(target=_work, args=(options, listening, options.workers))
+        ready = context.Event()
+        process = context.Process(target=_work, args=(options, listening, options.workers, ready))
+        before = signal.signal(hang_up, signal.SIG_IGN) if hang_up else None  # it would end a process that only begins
         process.start()
-        return process
+        if hang_up:
+            signal.signal(hang_up, before)
+        return process, ready
 
     def stop(number: int, _: Any) -> None:
-        stopping["now"] = True
-        for process in processes:
-            if process.is_alive():
-                process.terminate()
+        ending["now"] = True
 
-    processes: list[Any] = [begin() for _ in range(options.workers)]
+    def again(number: int, _: Any) -> None:
+        for process, _ in processes:
+            if process.is_alive():
+                os.kill(process.pid, number)
+
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, lambda *_: [os.kill(p.pid, signal.SIGHUP) for p in processes if p.pid])
-    _tell(f"{where} is served by {options.workers} processes; Ctrl-C ends them.")
-    born = [time.monotonic()] * len(processes)
-    while not stopping["now"]:
-        for i, process in enumerate(processes):
+    processes += [begin() for _ in range(options.workers)]
+    if hang_up:
+        signal.signal(hang_up, again)
+    told, failed = False, False
+    while not ending["now"] and not failed:
+        for i, (process, ready) in enumerate(processes):
             process.join(0.5 / len(processes))
-            if not process.is_alive() and not stopping["now"]:
-                if time.monotonic() - born[i] < 2 or process.exitcode == 2:
-                    stop(0, None)
-                    raise SettingError("a process of the server ended at once; its message stands above.")
-                processes[i], born[i] = begin(), time.monotonic()
-    for process in processes:
+            if not process.is_alive() and not ending["now"]:
+                failed = not ready.is_set() or process.exitcode == 2
+                if failed:
+                    break
+                processes[i] = begin()
+        if not told and all(ready.is_set() for _, ready in processes):
+            told = True
+            _tell(f"{where} is served by {options.workers} processes; Ctrl-C ends them.")
+    for process, _ in processes:
+        if process.is_alive():
+            process.terminate()
+    for process, _ in processes:
         process.join()
+    if failed:
+        raise SettingError("a process of the server ended at once; its message stands above.")
 
 
-def _work(options: Options, listening: socket.socket, workers: int) -> None:
+def _work(options: Options, listening: socket.socket, workers: int, ready: Any) -> None:
     """One of several processes: the cores are divided among them."""
     threads = str(max(1, device.cores() // workers))
     os.environ["OMP_NUM_THREADS"] = threads
     os.environ["LAMINA_THREADS"] = threads
     try:
-        asyncio.run(serve(options, listening, lambda _: None))
+        asyncio.run(serve(options, listening, lambda _: ready.set()))
     except LaminaError as error:
         _tell(f"lamina: {error}")
         sys.exit(2)

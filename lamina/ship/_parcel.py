@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,6 +182,8 @@ def send(parcel: Parcel, to: str, out: str | Path) -> Path:
     if refusal:
         raise ShipError(f"{to} cannot carry this net: {refusal}.")
     path = Path(out).expanduser()
+    if hasattr(form, "write_folder") and str(out).endswith(("/", os.sep)):
+        return _folder(parcel, form, path)
     path = path if path.suffix == form.SUFFIX else path.with_name(path.name + form.SUFFIX)
     if path.is_dir():
         raise ShipError(f"{path} is a folder; name a file with --out.")
@@ -193,6 +196,25 @@ def send(parcel: Parcel, to: str, out: str | Path) -> Path:
     finally:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
+    return path
+
+
+def _folder(parcel: Parcel, form: Any, path: Path) -> Path:
+    """Write a form that is a folder; one of the same form gives way. Raises ShipError for a folder of other things."""
+    if path.exists() and not (
+        path.is_dir() and {p.name for p in path.iterdir()} <= {"index.html", *form.FILES.values()}
+    ):
+        raise ShipError(f"{path} holds other things; name a folder that is not there with --out.")
+    aside = path.with_name(path.name + ".part")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        form.write_folder(parcel, aside)
+        shutil.rmtree(path, ignore_errors=True)
+        os.replace(aside, path)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error.strerror}.") from None
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
     return path
 
 
