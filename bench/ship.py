@@ -176,6 +176,7 @@ def throughput(folder):
     _, onnx, picture = models(folder)
     environments.PACKAGES["serve"] = (
         "fastapi",
+        "python-multipart",
         "litserve",
         "uvicorn",
         "onnxruntime==1.31.1",
