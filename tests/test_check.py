@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import safetensors
 import torch
 from torch import nn
 
@@ -14,7 +15,7 @@ from lamina.data._table import Field
 from lamina.judge import attacks, corruptions, square
 from lamina.judge.attacks import Aim
 from lamina.tasks.classify import Classify
-from lamina.train.harden import worse
+from lamina.train.harden import grown, worse
 
 TAKES = ("image",)
 SIDE = 6
@@ -151,7 +152,6 @@ def test_where_pixels_go():
 def few(monkeypatch):
     monkeypatch.setattr(checking, "ROWS", 48)
     monkeypatch.setattr(checking, "FEW", 10)
-    monkeypatch.setattr(square, "QUERIES", 40)
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +190,17 @@ def test_worse_pictures_have_a_larger_loss(aim):
         changed["target"], batch["target"]
     )
     assert aim.task.loss(aim.net, changed) > aim.task.loss(aim.net, batch)
+    assert grown(0.2, 0.0) == 0 and grown(0.2, 0.15) == pytest.approx(0.1) and grown(0.2, 0.3) == grown(0.2, 1.0) == 0.2
+
+
+def test_the_last_hardened_net_is_kept(trained):
+    """Rows that are not attacked would choose the one that is hardened least."""
+    for run, last in zip(trained, (False, True), strict=True):
+        validated = run.run.history("validation")
+        with safetensors.safe_open(run.path / "best.safetensors", "np") as file:
+            kept = int(file.metadata()["step"])
+        steps = [v["step"] for v in validated]
+        assert kept == (steps[-1] if last else max(validated, key=lambda v: (v["accuracy"], -v["loss"]))["step"])
 
 
 def test_bad_words(people, tmp_path, capsys):

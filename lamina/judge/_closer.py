@@ -20,6 +20,7 @@ from lamina.judge import _rows, label_errors, slices
 from lamina.judge._finding import Finding
 from lamina.judge.examine import examine
 from lamina.tasks._task import Task
+from lamina.train import harden
 from lamina.train.plan import Plan
 
 COST, CLOSER, ENERGY = "cost.json", "closer.json", "energy.json"
@@ -62,7 +63,7 @@ def of_training(cost: dict[str, Any], plan: Plan, last: dict[str, Any], config: 
     if not answer or not passes or plan.recipe.freeze == "features":
         return cost
     forward = answer / (2 if plan.options.get("mirror") else 1)
-    hardened = 2 if plan.recipe.harden else 1
+    hardened = 1 + harden.STEPS if plan.recipe.harden else 1
     rows = config.get("rows", {}).get("train", 0)
     return {**cost, "training_operations_about": round(3 * forward * hardened * passes * rows)}
 

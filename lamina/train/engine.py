@@ -243,8 +243,8 @@ class _Training:
 
     def _is_better(self, numbers: dict[str, float]) -> bool:
         best, chooses = self.progress.best_scores, self.task.chooses
-        if not best or math.isnan(best[chooses]):
-            return True
+        if not best or math.isnan(best[chooses]) or self.recipe.harden:
+            return True  # pictures that are not attacked would choose the net that is hardened least
         sign = -1 if chooses == "loss" or self.task.lower_is_better else 1
         return (sign * numbers[chooses], -numbers["loss"]) > (sign * best[chooses], -best["loss"])
 

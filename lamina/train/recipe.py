@@ -55,7 +55,7 @@ class Recipe:
     side: int | None = None
     """pixels of a side that pictures are brought to; larger ones tell more and take longer"""
     harden: float = 0.0
-    """learn from attacked pictures: the most that a pixel is changed, as a share of its range; an update takes twice as long"""
+    """learn from attacked pictures: the most that a pixel is changed, as a share of its range; an update takes five times as long"""
     tokens: str = "auto"
     """what texts are cut into: characters, bytes, words or pairs (byte pairs)"""
     vocabulary: int | None = None

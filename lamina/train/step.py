@@ -14,7 +14,7 @@ from lamina.data._augment import named, uniform
 from lamina.data._batches import Batches
 from lamina.data._sequences import bucketed, window_for
 from lamina.tasks._task import Batch, Task
-from lamina.train.harden import worse
+from lamina.train.harden import grown, worse
 from lamina.train.optim import clip, optimizers, rate
 from lamina.train.recipe import Recipe
 
@@ -29,6 +29,8 @@ class Step:
         """products in bfloat16"""
         self.lowered = 1.0
         """factor on the learning rate after a roll-back"""
+        self.progress = 0.0
+        """share of the budget that is used"""
         self.optimizers = optimizers(recipe.optimizer, net, recipe.lr or 0.0, recipe.weight_decay or 0.0)
         self.learned = [p for p in net.parameters() if p.requires_grad]
         self.updated = [w for o in self.optimizers for w in o.weights]
@@ -41,6 +43,7 @@ class Step:
         """Update the weights by a prepared batch; `number` of the step keys dropout. Returns the batch's mean loss, detached."""
         for norm in self.norms if number < 10 else ():
             norm.momentum = max(0.1, 1 / (number + 1))  # the first batches' statistics count, not 0 and 1
+        self.progress = progress
         while True:
             seed(self.recipe.seed * 1_000_003 + number, self.learned[0].device)
             try:
@@ -84,7 +87,8 @@ class Step:
 
     def _loss(self, batch: Batch) -> Tensor:
         with torch.autocast(self.learned[0].device.type, torch.bfloat16) if self.low else nullcontext():
-            batch = worse(self.task, self.net, batch, self.recipe.harden) if self.recipe.harden else batch
+            if self.recipe.harden:
+                batch = worse(self.task, self.net, batch, grown(self.recipe.harden, self.progress))
             return self.task.loss(self.net, batch)
 
     def _halve(self, error: RuntimeError) -> None:
