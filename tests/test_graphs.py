@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn.datasets
 import torch
@@ -216,3 +217,24 @@ def test_anyway_alone_has_no_effect_and_says_so(capsys):
     lamina.fit(lamina.open("digits").take(np.arange(0, 5000, 50)), net="perceptron", steps=2, show=False, run="run")
     assert main(["ship", "run", "--to", "onnx", "--anyway"]) == 2
     assert "no effect without --int8" in capsys.readouterr().err
+
+
+def test_a_bert_that_learned_labels_is_carried():
+    """Padding must stay out of every length of text, whatever the texts were that it was traced with."""
+    random = np.random.default_rng(0)
+    rows = [
+        (" ".join([*random.choice(["film", "story", "music", "cast"], random.integers(3, 9)), kind]), kind)
+        for kind in ["fine", "poor"] * 60
+    ]
+    how = {
+        "net": "bert",
+        "net_settings": {"width": "16", "depth": "1", "heads": "2"},
+        "steps": 4,
+        "show": False,
+        "run": "labels",
+    }
+    run = lamina.fit(pd.DataFrame(rows, columns=["text", "label"]), target="label", **how)
+    net = lamina.load(run.ship("onnx"))
+    texts = ["film fine", "story music cast film story music cast poor"]
+    for (_, one), (_, other) in zip(net.answers(*texts)[0], run.answers(*texts)[0], strict=True):
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 SPECIAL = 4  # tokens below it are padding, unknown, start, end
 PER = ("text", "token", "mask")  # what nets may answer: a text, every token of it, or tokens that were hidden
+POOLS = ("mean", "first")
 
 
 class TokenVectors(nn.Embedding):
@@ -27,6 +28,14 @@ class TokenVectors(nn.Embedding):
 
     def forward(self, input: Tensor) -> Tensor:
         return super().forward(without_some(input, self.unknown) if self.training else input)
+
+
+def pooled(x: Tensor, mask: Tensor, pool: str) -> Tensor:
+    """x (B, T, D) -> (B, D): the first token's, or the mean over the tokens that `mask` (B, T) shows."""
+    if pool == "first":
+        return x[:, 0]
+    held = mask.unsqueeze(2).to(x.dtype)
+    return (x * held).sum(1) / held.sum(1).clamp(min=1)
 
 
 def without_some(tokens: Tensor, share: float) -> Tensor:

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from lamina.core.check import within
 from lamina.core.errors import SettingError, unknown
-from lamina.nets._attention import Embed, Layer
-from lamina.nets._text import PER
+from lamina.nets._attention import Embed, Layer, attended
+from lamina.nets._text import PER, POOLS, pooled
 
 TAKES = ("tokens",)
 ANSWERS = ("", "tags", "masks")
@@ -80,10 +80,7 @@ class Encoder(nn.Module):
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         mask, ends = tokens > 0, (tokens == END).long()
         x = self.embed(tokens) + self.segment((ends.cumsum(1) - ends).clamp(max=SEGMENTS - 1))
-        among = None if bool(mask.all()) else mask
-        for layer in self.layers:
-            x = layer(x, among)
-        return self.norm(x), mask
+        return self.norm(attended(self.layers, x, mask)), mask
 
 
 class Words(nn.Module):
@@ -105,7 +102,7 @@ class Net(nn.Module):
         super().__init__()
         within("net.dropout", config.dropout, 0, 0.95)
         within("net.depth", config.depth, 1, 200)
-        for what, name, known in (("answer per", config.per, PER), ("pooling", config.pool, ("mean", "first"))):
+        for what, name, known in (("answer per", config.per, PER), ("pooling", config.pool, POOLS)):
             if name not in known:
                 raise unknown(what, name, known)
         self.per, self.pool, self.context = config.per, config.pool, config.context
@@ -136,10 +133,7 @@ class Net(nn.Module):
             return self.words(x, self.features.embed.token.weight)
         if self.per == "token":
             return self.classifier(x)
-        if self.pool == "first":
-            return self.classifier(x[:, 0])
-        held = mask.unsqueeze(2).to(x.dtype)
-        return self.classifier((x * held).sum(1) / held.sum(1).clamp(min=1))
+        return self.classifier(pooled(x, mask, self.pool))
 
 
 def example() -> tuple[dict[str, Tensor], tuple[int, ...]]:

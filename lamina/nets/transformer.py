@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from lamina.core.check import within
 from lamina.core.errors import SettingError, unknown
-from lamina.nets._attention import Embed, Layer
-from lamina.nets._text import PER, without_some
+from lamina.nets._attention import Embed, Layer, attended
+from lamina.nets._text import PER, POOLS, pooled, without_some
 
 TAKES = ("tokens",)
 ANSWERS = ("", "tags")
@@ -24,7 +24,6 @@ SIZES: dict[str, dict] = {
     "medium": {"width": 256, "depth": 4, "heads": 4},
     "base": {"width": 512, "depth": 6, "heads": 8},
 }
-POOLS = ("mean", "first")
 
 
 @dataclass(frozen=True)
@@ -72,10 +71,7 @@ class Encoder(nn.Module):
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         mask = tokens > 0
         x = self.embed(without_some(tokens, self.unknown) if self.training else tokens)
-        among = mask if torch.compiler.is_exporting() or not bool(mask.all()) else None
-        for layer in self.layers:
-            x = layer(x, among)
-        return self.norm(x), mask
+        return self.norm(attended(self.layers, x, mask)), mask
 
 
 class Net(nn.Module):
@@ -101,10 +97,7 @@ class Net(nn.Module):
         x, mask = self.features(tokens)
         if self.per == "token":
             return self.classifier(x)
-        if self.pool == "first":
-            return self.classifier(x[:, 0])
-        held = mask.unsqueeze(2).to(x.dtype)
-        return self.classifier((x * held).sum(1) / held.sum(1).clamp(min=1))
+        return self.classifier(pooled(x, mask, self.pool))
 
 
 def example() -> tuple[dict[str, Tensor], tuple[int, ...]]:
