@@ -1,13 +1,20 @@
 """winograd: the convolution by tiles against torch's, by its gradients too, and a net that learns with it."""
 
 import copy
+import json
+from dataclasses import asdict
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lamina.train import winograd
+import lamina
+from lamina.data._batches import Batches
+from lamina.train import plan as planning
+from lamina.train import ways, winograd
+from lamina.train.step import Feed, Step
 
 
 @pytest.mark.parametrize("around", [0, 1])
@@ -91,6 +98,27 @@ def test_where_it_pays_and_whether_it_was_used():
     assert not winograd.used(net)
     net(large)
     assert winograd.used(net)
+
+
+@pytest.mark.parametrize("filters", ["64,64", "8,8"])
+def test_a_training_tries_it_where_it_pays_and_says_so(filters, monkeypatch):
+    monkeypatch.setattr(ways, "TRIES", 0)  # however slow the machine is now
+    monkeypatch.setattr(ways, "REPEATED", 1e9)  # always the usual way
+    monkeypatch.setattr(winograd, "LARGE", 24 * 24)  # of the net's second convolution
+    prepared = lamina.look("digits", net="cnn", net_settings={"filters": filters}, steps=2, batch=32)
+    task, net = planning.build(prepared.plan, prepared.table, torch.device("cpu"))
+    rows = Batches(prepared.table.take(np.arange(64)), prepared.plan.inputs, prepared.plan.target, torch.device("cpu"))
+    feed = Feed(task, rows, prepared.plan.recipe)
+    measured = ways.choose(net.train(), lambda other: Step(task, other, prepared.plan.recipe), feed, 0.1, 1)
+    pays = filters == "64,64"
+    assert measured[0].way.winograd == pays and {m.way.winograd for m in measured} == (
+        {True, False} if pays else {False}
+    )
+    assert ("Winograd" in str(measured[0].way)) == pays
+    step = Step(task, net, prepared.plan.recipe)
+    ways.Way(**json.loads(json.dumps(asdict(measured[0].way)))).apply(step)  # as a resumed run does
+    step(feed(0), 0, 0.1)
+    assert winograd.used(net) == pays
 
 
 def test_few_tiles_and_answers_are_left_to_torch(monkeypatch):
