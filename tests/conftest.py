@@ -16,6 +16,8 @@ torch.set_num_threads(1)
 def _in_own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LAMINA_STORE", str(tmp_path / "store"))
+    yield
+    torch.set_num_threads(1)  # a training leaves those it chose, and two threads round otherwise than one
 
 
 @pytest.fixture
