@@ -124,7 +124,7 @@ def _of_pictures(trained: Trained, table: Table, rows: np.ndarray, deep: bool) -
             attacks.robust(aim, lambda a, c=change, s=s, g=drawn: c(a.batch["image"], s, g)) for s in strengths
         ]
     attacked, strongest = _attacked(aim, seed)
-    few = Aim(aim.task, aim.net, {k: v[: 2 * FEW] for k, v in aim.batch.items()})
+    few = aim.part(slice(2 * FEW))
     least = {norm: _median(attacks.least(few, norm, most, HALVES)) for norm, most in (("L-inf", 0.5), ("L2", 8.0))}
     boxed = _black_box(few, seed)
     turned = None

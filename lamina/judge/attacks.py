@@ -36,6 +36,10 @@ class Aim:
     batch: Batch
     """prepared; its "target" (B,) are the labels"""
 
+    def part(self, rows: Tensor | slice) -> Aim:
+        """The same net, attacked on some of the rows."""
+        return Aim(self.task, self.net, {k: v[rows] for k, v in self.batch.items()})
+
     def logs(self, image: Tensor) -> Tensor:
         """(B, classes) logarithms of the probabilities that are answered; differentiable."""
         return self.task.logs(self.net, {**self.batch, "image": image})
@@ -102,36 +106,39 @@ def pgd(
 ) -> Tensor:
     """`steps` small steps away from the label, from a random start inside the ball; with `target` (B,) towards these.
 
-    radius: one, or one per row (B,). Of every row the first version that errs (or is answered as wanted) is kept.
+    radius: one, or one per row (B,). Of every row the first version that errs (or is answered as wanted) is
+    kept, and it is not asked any more.
     """
     image = aim.batch["image"]
     radii, sign = _radii(image, radius), 1 if target is None else -1
     noise = torch.rand(image.shape, generator=torch.Generator().manual_seed(seed)).to(image.device) * 2 - 1
     change = _inside(noise * radii, norm, radii)
-    kept, done = image.clone(), torch.zeros(len(image), dtype=torch.bool, device=image.device)
     label = aim.batch["target"] if target is None else target
+    kept, rows = image.clone(), torch.arange(len(image), device=image.device)
     for step in range(steps + 1):
-        tried = (image + change).clamp(0, 1).requires_grad_()
-        ahead = wrongness(aim.logs(tried), label)
-        kept[~done] = tried.detach()[~done]
-        done |= sign * ahead > 0
-        if step == steps or bool(done.all()):
+        tried = (image[rows] + change).clamp(0, 1).requires_grad_()
+        ahead = wrongness(aim.part(rows).logs(tried), label[rows])
+        kept[rows] = tried.detach()
+        still = sign * ahead <= 0
+        if step == steps or not bool(still.any()):
             return kept
         (grad,) = torch.autograd.grad(ahead.sum(), tried)
-        change = tried.detach() + sign * REACH / steps * radii * _unit(grad, norm) - image
-        change = _inside(change, norm, radii)
+        rows, tried, grad = rows[still], tried.detach()[still], grad[still]
+        change = tried + sign * REACH / steps * radii[rows] * _unit(grad, norm) - image[rows]
+        change = _inside(change, norm, radii[rows])
     raise AssertionError("the last step returns")
 
 
 def noise(aim: Aim, radius: float, tries: int = STEPS, seed: int = 0) -> Tensor:
     """Of random changes by plus or minus the radius per pixel, the first that errs."""
     generator, image = torch.Generator().manual_seed(seed), aim.batch["image"]
-    kept, done = image.clone(), torch.zeros(len(image), dtype=torch.bool, device=image.device)
+    kept, rows = image.clone(), torch.arange(len(image), device=image.device)
     for _ in range(tries):
         signs = torch.randint(0, 2, image.shape, generator=generator).to(image) * 2 - 1
-        tried = (image + radius * signs).clamp(0, 1)
-        kept[~done] = tried[~done]
-        done |= ~aim.right(tried)
+        kept[rows] = (image + radius * signs).clamp(0, 1)[rows]
+        rows = rows[aim.part(rows).right(kept[rows])]
+        if not len(rows):
+            break
     return kept
 
 
@@ -141,7 +148,7 @@ def universal(aim: Aim, radius: float, passes: int = 10, rows: int = 64) -> Tens
     change = torch.zeros_like(image[:1])
     for _ in range(passes):
         for start in range(0, len(image), rows):
-            part = Aim(aim.task, aim.net, {k: v[start : start + rows] for k, v in aim.batch.items()})
+            part = aim.part(slice(start, start + rows))
             free = change.clone().requires_grad_()
             logs = part.logs((part.batch["image"] + free).clamp(0, 1))
             (grad,) = torch.autograd.grad(wrongness(logs, part.batch["target"]).clamp(max=1.0).sum(), free)

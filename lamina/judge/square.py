@@ -40,8 +40,7 @@ def square(aim: Aim, radius: float, queries: int = QUERIES, seed: int = 0) -> Te
         inside = ((y >= top) & (y < top + side) & (x >= left) & (x < left + side)).to(image.device)
         sign = torch.randint(0, 2, (len(open_), channels, 1, 1), generator=generator).to(image) * 2 - 1
         tried = torch.where(inside, (image[open_] + radius * sign).clamp(0, 1), best[open_])
-        part = Aim(aim.task, aim.net, {k: v[open_] for k, v in aim.batch.items()})
-        now = wrongness(part.logs(tried), part.batch["target"])
+        now = wrongness(aim.part(open_).logs(tried), aim.batch["target"][open_])
         better = now > ahead[open_]
         best[open_[better]], ahead[open_[better]] = tried[better], now[better]
     return best
