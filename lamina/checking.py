@@ -1,4 +1,4 @@
-"""checking: how a trained net stands worse pictures and attacks, and what is learned from other rows; `lamina check RUN`, run.check."""
+"""checking: how a trained net stands worse rows and attacks, and what is learned from other rows; `lamina check RUN`, run.check."""
 
 from __future__ import annotations
 
@@ -21,18 +21,20 @@ from lamina.core.errors import DataError, SettingError
 from lamina.data._batches import Batches
 from lamina.data._store import shared
 from lamina.data._table import TEST, Table
-from lamina.judge import _rows, attacks, learning_curve, shuffled, square
+from lamina.judge import _rows, attacks, learning_curve, shuffled, square, worse_rows
 from lamina.judge._refit import Again
 from lamina.judge.attacks import Aim
 from lamina.judge.corruptions import CORRUPTIONS, STRENGTHS
 from lamina.measures.interval import wilson
 from lamina.tasks.classify import Classify
+from lamina.train.evaluate import statistics
 from lamina.train.plan import Plan
 
 if TYPE_CHECKING:
     from lamina.api import Trained
 
-ROWS = 128  # test rows, evenly spread
+ROWS = 128  # test rows of pictures, evenly spread
+LINES = 1000  # test rows of texts and columns
 FEW = 20  # of them, for the attacks that ask often
 RADII = (0.02, 0.05, 0.1, 0.2)  # L-inf, shares of the range of a pixel
 LENGTHS = (0.5, 1.0, 2.0)  # L2
@@ -45,13 +47,13 @@ HALVES = 10  # steps of an attack, where the least change is looked for
 class Check:
     """Shares of right answers, each on the same test rows, with its 95 % interval (Wilson) where rows are counted.
 
-    Empty or None: not measured, since the net answers no label of a picture, or since it was not asked for.
+    Empty or None: not measured, since the net gives no label or reads no picture, or since it was not asked for.
     """
 
     rows: int
     clean: float | None
     worse: dict[str, list[float]]
-    """corruption -> share right for mild, clear, strong"""
+    """what was changed (judge.corruptions, judge.worse_rows) -> share right for mild, clear, strong"""
     attacked: dict[str, dict[str, float]]
     """attack -> radius -> share right"""
     least: dict[str, float]
@@ -86,7 +88,7 @@ class Check:
 
 
 def check(trained: Trained, data: Any = None, deep: bool = False, say: Callable[[str], None] = lambda _: None) -> Check:
-    """Measure a net that gives a picture one label. Raises LaminaError.
+    """Measure a net that gives one label: on worse rows, and of pictures against attacks. Raises LaminaError.
 
     deep: on all test rows, and one pixel; and of any net the learning curve and shuffled labels, which learn anew for about two
     and a half times the run's time. `say` is told what is being done.
@@ -95,19 +97,42 @@ def check(trained: Trained, data: Any = None, deep: bool = False, say: Callable[
 
     begun, plan = time.monotonic(), trained.plan
     task = trained.task
-    pictures = isinstance(task, Classify) and not task.several and any(f.kind == "image" for f in plan.inputs)
-    why = f"check measures nets that give pictures one label; this one answers {plan.target.kind}"
-    if not pictures and not deep:
+    labels = isinstance(task, Classify) and not task.several
+    pictures = labels and any(f.kind == "image" for f in plan.inputs)
+    lines = labels and not pictures and bool(worse_rows.changes(plan.inputs))
+    why = f"check measures nets that give one label; this one answers {plan.target.kind}"
+    if not (pictures or lines or deep):
         raise SettingError(f"{why}. --deep measures what more rows would bring, of any net.")
     table = _learned_from(trained, data)
     rows = table.rows(TEST)
-    rows = rows if deep else rows[np.unique(np.linspace(0, len(rows) - 1, ROWS).astype(int))]
-    found = _of_pictures(trained, table, rows, deep) if pictures else Check(len(rows), None, {}, {}, {}, None, 0.0, "")
+    most = len(rows) if deep else LINES if lines else ROWS
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, most).astype(int))]
+    if pictures:
+        found = _of_pictures(trained, table, rows, deep)
+    else:
+        found = _of_lines(trained, table.take(rows)) if lines else Check(len(rows), None, {}, {}, {}, None, 0.0, "")
     more = _deep(trained, table, say) if deep else {}
-    left_out = (*more.pop("left_out", ()), *(() if pictures else (f"worse pictures and attacks: {why}",)))
+    kept = () if pictures or lines else (f"worse rows and attacks: {why}",)
+    left_out = (*more.pop("left_out", ()), *kept)
     signature = trained._signature(table, f"{len(rows)} test rows")
     took = round(time.monotonic() - begun, 1)
     return replace(found, **more, left_out=left_out, seconds=took, signature=signature)
+
+
+def _of_lines(trained: Trained, table: Table) -> Check:
+    """Share right of texts and columns as they are, and made worse."""
+    task, plan = trained.task, trained.plan
+    device = next(trained.net.parameters()).device
+
+    def right(some: Table) -> float:
+        rows = statistics(task, trained.net, Batches(some, plan.inputs, plan.target, device))
+        return float((rows["probabilities"].argmax(1) == rows["target"]).mean())
+
+    found = {
+        name: [right(worse_rows.worse(table, plan.inputs, name, s, plan.recipe.seed)) for s in range(len(STRENGTHS))]
+        for name in worse_rows.changes(plan.inputs)
+    }
+    return Check(len(table), right(table), found, {}, {}, None, 0.0, "")
 
 
 def _of_pictures(trained: Trained, table: Table, rows: np.ndarray, deep: bool) -> Check:
@@ -253,7 +278,7 @@ def _print(found: Check, console: Console) -> None:
         console.print(
             f"  {found.rows} test rows, {found.clean:.1%} right (95 % interval {low:.1%} to {high:.1%}), in {found.seconds:.0f} s\n"
         )
-        console.print(_grid("worse pictures", list(STRENGTHS), found.worse))
+        console.print(_grid("made worse", list(STRENGTHS), found.worse))
     for title, names, radii in (
         (
             "attacks: largest change of a pixel",

@@ -1,4 +1,4 @@
-"""The page of `lamina check RUN`: worse pictures, attacks, what more rows would bring, shuffled labels. No network, no script."""
+"""The page of `lamina check RUN`: worse rows, attacks, what more rows would bring, shuffled labels. No network, no script."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def page(found: dict[str, Any], pictures: Image.Image | None, title: str, streng
         title=title,
         style=Markup(report.split("<style>")[1].split("</style>")[0]),
         found=found,
+        worst=min(((name, shares[-1]) for name, shares in found["worse"].items()), key=lambda w: w[1], default=None),
         percent=lambda value: shown("accuracy", value),
         interval=interval and [shown("accuracy", v) for v in interval],
         strengths=strengths,
