@@ -112,6 +112,7 @@ class Line:
     options: argparse.Namespace
     versions: dict[str, str]
     notes: list[str] = field(default_factory=list)
+    more: dict[str, float] = field(default_factory=dict)
 
     def print(self, clock: Clock) -> None:
         """Print the rates of the timed steps."""
@@ -129,6 +130,7 @@ class Line:
             "loss_last": None if clock.last is None else round(float(clock.last), 5),
             "versions": {"python": sys.version.split()[0], **self.versions},
             "note": "; ".join(self.notes),
+            **self.more,
         }
         sys.stdout.flush()
         print("\n" + json.dumps(record), flush=True)

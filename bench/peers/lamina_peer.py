@@ -1,7 +1,7 @@
 """Lamina's own side: its engine on the same rows, net, optimiser and batch; what `lamina train` runs, without the report.
 
-ensemble: 64 nets of the work mlp in one, each with its own weights and its own loss. --bare: the engine's updates without the
-engine, that is, without its log, health, weight average and saving.
+ensemble: 64 nets of the work mlp in one, each with its own weights and its own loss. The line's note says how much processor time
+the engine takes beside the updates and their batches: its log, health, weight average and saving.
 """
 
 from __future__ import annotations
@@ -39,9 +39,8 @@ def table_of(options):
 
 
 def main() -> None:
-    """Time the engine's steps by its generator, or its bare updates, and print the line."""
+    """Time the engine's steps by its generator and print the line."""
     parser = timing.parser("lamina", ("float32",))
-    parser.add_argument("--bare", action="store_true", help="the updates without the engine")
     options = parser.parse_args()
     timing.limit_threads(options.threads)
     import torch
@@ -60,13 +59,33 @@ def main() -> None:
     task, net = planning.build(prepared.plan, prepared.table, torch.device("cpu"))
     clock = timing.Clock(options.warmup, options.steps)
     line = timing.Line("lamina", options, {"torch": torch.__version__, "lamina": lamina.__version__})
-    run = bare if options.bare else engine
-    line.notes.append(run(clock, prepared, task, net))
+    note, line.more["beside_updates"] = engine(clock, prepared, task, net)
+    line.notes.append(note)
     line.print(clock)
 
 
-def engine(clock, prepared, task, net) -> str:
-    """The engine's generator; validation is left out, the rest is on."""
+def counted(*callables) -> list[float]:
+    """Seconds of processor time of the main thread inside calls of these classes' objects, as the one entry of a list that grows."""
+    import time
+
+    spent = [0.0]
+
+    def wrapped(call):
+        def made(*values):
+            begun = time.thread_time()
+            found = call(*values)
+            spent[0] += time.thread_time() - begun
+            return found
+
+        return made
+
+    for each in callables:
+        each.__call__ = wrapped(each.__call__)
+    return spent
+
+
+def engine(clock, prepared, task, net) -> tuple[str, float]:
+    """The engine's generator; validation is left out, the rest is on. A note, and processor time beside the updates over that of these."""
     import statistics
     import tempfile
     from pathlib import Path
@@ -74,7 +93,9 @@ def engine(clock, prepared, task, net) -> str:
     from lamina.core.run import Run
     from lamina.train import budget
     from lamina.train import engine as training
+    from lamina.train.step import Feed, Step
 
+    spent, before, inside = counted(Feed, Step), 0.0, 0.0
     training.TICK, budget.VALIDATIONS = 0.2, 1
     started, waiting = None, []
     with tempfile.TemporaryDirectory() as folder:
@@ -84,35 +105,16 @@ def engine(clock, prepared, task, net) -> str:
             if clock.first is None:
                 clock.first = report.loss
             if started is None and report.step >= clock.warmup:
-                started = report.step
+                started, before = report.step, spent[0]
                 clock.start()
             elif started is not None and report.fraction < 1:
                 clock.stop()
+                inside = spent[0] - before
                 clock.steps, clock.last = report.step - started, report.loss
                 waiting.append(report.waiting)
         way = run.history("ways")[0]["measured"][0]
-    return f"waiting for data {statistics.mean(waiting):.4f}; {way}; health, log and saving on; validation left out"
-
-
-def bare(clock, prepared, task, net) -> str:
-    """Feed and Step, one after the other."""
-    import torch
-
-    from lamina.data._batches import Batches
-    from lamina.data._store import shared
-    from lamina.data._table import TRAIN
-    from lamina.train import freeze
-    from lamina.train.step import Feed, Step
-
-    plan, table = prepared.plan, prepared.table
-    train = Batches(table.take(table.rows(TRAIN)), plan.inputs, plan.target, torch.device("cpu"), shared())
-    net, _ = freeze.once(task, net, plan.recipe, (train,), 60.0)
-    feed, step = Feed(task, train, plan.recipe), Step(task, net, plan.recipe)
-    net.train()
-    for number in range(plan.recipe.steps):
-        if clock.tick(step(feed(number), number, 0.0)):
-            break
-    return "Feed and Step alone"
+    note = f"waiting for data {statistics.mean(waiting):.4f}; {way}; health, log and saving on; validation left out"
+    return note, clock.cpu / inside - 1
 
 
 if __name__ == "__main__":
