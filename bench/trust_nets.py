@@ -1,12 +1,17 @@
 """The parts of bench/trust.py that train nets: gradients (integrated gradients against Captum), pointing (Grad-CAM on pasted
 cut-outs; needs `lamina fetch stamps` and the ImageNet weights), calibration (held-out error before and after the temperature),
-hardened (attacks on digits, with and without --harden).
+hardened (attacks on digits, with and without --harden), seconds (whole commands of check, on Fashion-MNIST and the digits).
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import statistics
+import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +37,7 @@ SCENES = {TRAIN: 1000, VALIDATION: 90, TEST: 180}  # with one object each
 SIDE, LARGEST, SMALLEST = 224, 190, 130  # pixels: of the net's pictures; of the longer side of an object in stamps.SIDE
 RANDOM = 5  # nets with random weights
 RADIUS, ATTACKED, BOXED = 0.2, 300, 60  # of the L-inf norm; test rows that are attacked, and of them by squares
+REPEATS = 5  # of a command that is timed
 NEAR = 15  # pixels beside an object that count as a hit in the pointing game (Zhang 2016, arXiv:1608.00507)
 
 
@@ -195,7 +201,7 @@ def hardened(folders: argparse.Namespace) -> dict:
             settings = {"filters": "16,32"}
             run = lamina.fit("digits", net="cnn", net_settings=settings, show=False, run=Path(folder) / "run", **how)
             aim = _aim(run, ATTACKED)
-            few = Aim(aim.task, aim.net, {k: v[:BOXED] for k, v in aim.batch.items()})
+            few = aim.part(slice(BOXED))
             told[name] = {"rows": ATTACKED, "as they are": float(aim.right(aim.batch["image"]).double().mean()),
                           "noise": attacks.robust(aim, lambda a: attacks.noise(a, RADIUS)),
                           "PGD-20": attacks.robust(aim, lambda a: attacks.pgd(a, RADIUS)),
@@ -203,6 +209,32 @@ def hardened(folders: argparse.Namespace) -> dict:
                           f"squares, {BOXED} rows": attacks.robust(few, lambda a: square.square(a, RADIUS)),
                           "passes": f"{how['epochs']}"}  # fmt: skip
     return told
+
+
+def seconds(folders: argparse.Namespace) -> dict:
+    """Seconds of whole commands, from the start of the process: the check of data, of a run, and --deep."""
+    fashion = folders.fashion
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data, minutes in (("fashion", fashion, "1"), ("digits", "digits", "0.5")):
+            _whole("train", data, "--minutes", minutes, "--run", f"{folder}/{name}")
+        commands = {
+            "check FASHION, 70,000 pictures": (REPEATS, fashion, "--out", f"{folder}/page.html"),
+            "check RUN of FASHION": (REPEATS, f"{folder}/fashion"),
+            "check RUN of the digits": (REPEATS, f"{folder}/digits"),
+            "check RUN --deep of the digits": (1, f"{folder}/digits", "--deep"),
+        }
+        told = {}
+        for name, (repeats, *words) in commands.items():
+            took = [_whole("check", *words) for _ in range(repeats)]
+            told[name] = {"median": f"{statistics.median(took):.1f} s", "least": f"{min(took):.1f} s",
+                          "most": f"{max(took):.1f} s", "times": repeats}  # fmt: skip
+    return told
+
+
+def _whole(*words: str) -> float:
+    begun = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "lamina", *words], check=True, capture_output=True, env=os.environ)
+    return time.perf_counter() - begun
 
 
 def _aim(run, count: int) -> Aim:
