@@ -46,6 +46,8 @@ def test_a_run_from_data_to_drawn_answers(scenes, tmp_path, capsys):
     assert {name for _, name, _ in score.by_class()} == set(CLASSES)
     assert "map of each class" in trained.report().read_text()
     assert score.mistakes[0]["marks"]["target"] and "data:image/png" in trained.report().read_text()
+    words = scenes.with_column(Column(Field("words", "text"), np.full(len(scenes), "a text", object)))
+    assert trained.score(words).value == trained.score(scenes).value, "a column that the net does not read"
     Image.fromarray(scenes["image"].values.open(0)).resize((128, 96)).save("one.png")
     answer = trained.ask("one.png")
     assert isinstance(answer, Boxes)
@@ -145,5 +147,7 @@ def test_frozen_features_are_computed_once_and_answer_alike(scenes, net, monkeyp
         assert torch.allclose(value, once.net.state_dict()[name], atol=1e-3), name
         still = name.startswith(("features.features", "features.standardize"))
         assert not still or torch.equal(value, begun[name]), name
-    assert net != "ssd" or not torch.equal(anew.net.features.further[0][0].weight, begun["features.further.0.0.weight"])
+    assert net != "ssd" or not torch.equal(
+        anew.net.features.further[0][0][0].weight, begun["features.further.0.0.0.weight"]
+    )
     assert once.score().numbers == pytest.approx(anew.score().numbers, abs=0.05, nan_ok=True)

@@ -14,12 +14,20 @@ from lamina.core import catalog
 from lamina.core.errors import SettingError
 from lamina.nets._trunk import settings
 
+FURTHER = 256  # channels at most of features that are made behind the net
+
+
+def normed(c_in: int, c_out: int, size: int, stride: int = 1) -> nn.Sequential:
+    """Convolution, batch normalisation, ReLU."""
+    conv = nn.Conv2d(c_in, c_out, size, stride, size // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(c_out), nn.ReLU(inplace=True))
+
 
 class Pyramid(nn.Module):
     """image (B, channels, H, W) float in [0, 1] -> features (B, width, H / stride, W / stride) for each stride, finest first.
 
     name: NET or NET/SIZE of an image net; its input normalisation and its features are taken, its classifier is not. Strides that
-    the net does not reach are made by convolutions of stride 2 behind it. Raises SettingError for a net without such features.
+    the net does not reach are made behind it: 1x1 to half as many channels, 3x3 of stride 2 (Liu 2015, figure 2). Raises SettingError for a net without such features.
     """
 
     def __init__(self, name: str, channels: int, side: int, strides: tuple[int, ...]) -> None:
@@ -41,9 +49,9 @@ class Pyramid(nn.Module):
         self.features = nn.Sequential(*list(net.features)[: self.places[-1] + 1])
         further = []
         for _ in strides[len(known) :]:
-            further.append(nn.Sequential(nn.Conv2d(self.widths[-1], self.widths[-1], 3, 2, 1, bias=False),
-                                         nn.BatchNorm2d(self.widths[-1]), nn.ReLU()))  # fmt: skip
-            self.widths.append(self.widths[-1])
+            wide = min(self.widths[-1], FURTHER)
+            further.append(nn.Sequential(normed(self.widths[-1], wide // 2, 1), normed(wide // 2, wide, 3, 2)))
+            self.widths.append(wide)
         self.further = nn.ModuleList(further)
 
     def forward(self, image: Tensor) -> list[Tensor]:

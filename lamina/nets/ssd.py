@@ -2,7 +2,8 @@
 
 Default boxes of several proportions lie around every cell of every size; each says how far the object is from it, and which
 class it has. In training a default box is an object's when they overlap by half or more; of the others the hardest count, three
-for each that is an object's (section 2.2). The features are those of any image net. Letters as in _boxes.
+for each that is an object's (section 2.2). The features are those of any image net; each size comes to the same scale (section 3.1)
+by a 1x1 convolution and batch normalisation in place of the paper's L2 norm. Letters as in _boxes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 
 from lamina.core.check import within
 from lamina.nets import _boxes
-from lamina.nets._pyramid import Pyramid
+from lamina.nets._pyramid import Pyramid, normed
 
 TAKES = ("image",)
 ANSWERS, BUILDS_ON = "boxes", "features"
@@ -47,6 +48,8 @@ class Config:
     """side of the smallest default boxes as a share of the picture's; those of the last size are 0.8"""
     proportions: tuple[float, ...] = (1.0, 2.0, 0.5)
     """width over height of the default boxes; a larger square is added"""
+    width: int = 128
+    """channels from which boxes and classes are answered"""
 
 
 class Net(nn.Module):
@@ -60,12 +63,14 @@ class Net(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         within("net.smallest", config.smallest, 0.01, 0.7)
+        within("net.width", config.width, 1, 4096)
         self.classes = config.classes
         self.features = Pyramid(config.features, config.channels, config.side, config.strides)
         each = len(config.proportions) + 1
+        self.scaled = nn.ModuleList(normed(width, config.width, 1) for width in self.features.widths)
         self.heads = nn.ModuleList()
-        for width in self.features.widths:
-            head = nn.Conv2d(width, each * (5 + config.classes), 3, padding=1)
+        for _ in config.strides:
+            head = nn.Conv2d(config.width, each * (5 + config.classes), 3, padding=1)
             nn.init.normal_(head.weight, std=0.01)
             nn.init.zeros_(head.bias)  # type: ignore[arg-type]
             self.heads.append(head)
@@ -73,7 +78,8 @@ class Net(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         each = 5 + self.classes
-        made = [head(x) for head, x in zip(self.heads, self.features(image), strict=True)]
+        features = zip(self.heads, self.scaled, self.features(image), strict=True)
+        made = [head(scaled(x)) for head, scaled, x in features]
         return torch.cat([x.permute(0, 2, 3, 1).reshape(len(x), -1, each) for x in made], 1)
 
     def losses(self, output: Tensor, objects: Tensor) -> Tensor:
