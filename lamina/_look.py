@@ -77,7 +77,7 @@ def speed(prepared: Prepared) -> tuple[float, int]:
     few = table.take(table.rows(TRAIN)[:MEASURED])
     task, net = planning.build(plan, few, where)
     weights, batches = sum(p.numel() for p in net.parameters()), Batches(few, plan.inputs, plan.target, where)
-    net, _ = freeze.once(task, net, plan.recipe, [batches], MOST)
+    net, *_ = freeze.once(task, net, plan.recipe, [batches], MOST)
     evaluate.mode(net, True)
     feed = Feed(task, batches, plan.recipe)
     seconds = choose(net, lambda copy: Step(task, copy, plan.recipe), feed, 0.5, torch.get_num_threads())[0].seconds

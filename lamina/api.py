@@ -303,7 +303,7 @@ class Trained:
             )
         table = table.with_(target=target.name).take(known)
         seed = self.plan.recipe.seed
-        return score.measure_on(self.task, self.net, table, seed, self._signature(table, "all rows"))
+        return score.measure_on(self.task, self.net, table, self.plan.inputs, seed, self._signature(table, "all rows"))
 
     def _signature(self, table: Table, split: str) -> str:
         ways = self.run.history("ways")

@@ -104,6 +104,8 @@ def test_interval_holds_the_number_and_resamples_pictures():
     low, high = measure.interval(rows, "map")
     value = measure.finish(rows)["map"]
     assert low < value < high and high - low < 0.4
+    small = measure.interval(rows, "map_small")
+    assert small[0] < measure.finish(rows)["map_small"] < small[1] and small != (low, high)
     at = np.random.default_rng(0).integers(0, 40, 40)
     weighted = measure._numbers(measure.matched(rows), np.bincount(at, minlength=40))["map"]
     assert weighted == pytest.approx(

@@ -37,7 +37,9 @@ def test_typing_errors_are_one_letter_of_a_word(seed):
 
 def test_shares_are_as_asked_for():
     text, random = "word " * 4000, np.random.default_rng(0)
-    assert np.mean([w != "word" for w in worse_rows.mistyped(text, 0.3, random).split()]) == pytest.approx(0.3, abs=0.03)
+    assert np.mean([w != "word" for w in worse_rows.mistyped(text, 0.3, random).split()]) == pytest.approx(
+        0.3, abs=0.03
+    )
     assert len(worse_rows.shortened(text, 0.25, random).split()) == pytest.approx(3000, abs=100)
     assert worse_rows.shortened("only", 0.99, random) == "only" and worse_rows.shortened("", 0.5, random) == ""
 
@@ -46,8 +48,12 @@ def test_shares_are_as_asked_for():
 def rows(tmp_path):
     random = np.random.default_rng(0)
     good = random.integers(0, 2, 240)
-    words = [" ".join(random.choice(["fine", "lovely", "great"] if g else ["awful", "broken", "dull"], 6)) for g in good]
-    frame = pd.DataFrame({"words": words, "size": good + random.normal(0, 0.1, 240), "class": np.where(good, "yes", "no")})
+    words = [
+        " ".join(random.choice(["fine", "lovely", "great"] if g else ["awful", "broken", "dull"], 6)) for g in good
+    ]
+    frame = pd.DataFrame(
+        {"words": words, "size": good + random.normal(0, 0.1, 240), "class": np.where(good, "yes", "no")}
+    )
     frame.to_csv(tmp_path / "rows.csv", index=False)
     return tmp_path / "rows.csv"
 
@@ -61,9 +67,9 @@ def test_the_table_stays_and_the_same_seed_changes_alike(rows):
     for name in worse_rows.CHANGES:
         one, two = (worse_rows.worse(table, inputs, name, 2, 7) for _ in range(2))
         assert any((np.asarray(one[n].values) != before[n]).any() for n in before), name
-        for column in before:
+        for column, values in before.items():
             np.testing.assert_array_equal(one[column].values, two[column].values)
-            np.testing.assert_array_equal(table[column].values, before[column])
+            np.testing.assert_array_equal(table[column].values, values)
 
 
 def test_check_of_texts_and_columns(rows, tmp_path, capsys):

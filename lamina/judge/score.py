@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from torch import nn
 
 from lamina import __version__
 from lamina.data._batches import Batches
-from lamina.data._table import TEST, TRAIN, VALIDATION, Table
+from lamina.data._table import TEST, TRAIN, VALIDATION, Field, Table
 from lamina.judge import baseline
 from lamina.measures import labels
 from lamina.tasks._task import Task
@@ -108,10 +109,9 @@ def measured(
     return from_rows(task, rows, table, test_rows, base, seed, signature), rows
 
 
-def measure_on(task: Task, net: nn.Module, table: Table, seed: int, signature: str) -> Score:
-    """Score a net on every row of a table, whatever its split; no baselines, since nothing is learned from it."""
+def measure_on(task: Task, net: nn.Module, table: Table, inputs: Sequence[Field], seed: int, signature: str) -> Score:
+    """Score a net of these inputs on every row of a table, whatever its split; no baselines, since nothing is learned from it."""
     device = next(net.parameters()).device
-    inputs = [table.columns[f.name].field for f in table.inputs]
     rows = statistics(task, net, Batches(table, inputs, task.target, device), final=True)
     return from_rows(task, rows, table, np.arange(len(table)), {}, seed, signature)
 

@@ -25,6 +25,8 @@ class Clock:
     """seconds kept for baselines and the report"""
     tests: float = 0.0
     """rows that are scored at the end per validation row: it takes so many times the seconds of a validation"""
+    features: float = 0.0
+    """seconds that the features of the validation rows took, where they are computed once: a validation goes without, not the end"""
     scoring: float = 0.0
     """seconds kept for scoring the test rows"""
 
@@ -74,7 +76,7 @@ class Budget:
         elif self._pace:  # slower updates mean slower scoring
             self.validation_seconds *= max(1.0, self.step_seconds / self._pace)
             self._pace = max(self._pace, self.step_seconds)
-        clock.scoring = clock.tests * self.validation_seconds
+        clock.scoring = clock.tests * (self.validation_seconds + clock.features)
 
     def replan(self, progress: Progress, clock: Clock) -> None:
         """Fit the remaining steps to the time left; does nothing without minutes."""

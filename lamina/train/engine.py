@@ -77,16 +77,15 @@ class _Training:
 
     def __init__(self, task: Task, net: nn.Module, table: Table, recipe: Recipe, run: Run, clock: Clock) -> None:
         self.task, self.whole, self.recipe, self.run, self.clock = task, net, recipe, run, clock
-        device = next(net.parameters()).device
+        device, store = next(net.parameters()).device, shared()
         train = table.take(table.rows(TRAIN))
-        store = shared()
         inputs, target = table.inputs, table[table.target or ""].field
         self.names = train.names
         self.train = Batches(train, inputs, target, device, store)
         self.validation = Batches(table.take(table.rows(VALIDATION)), inputs, target, device, store)
-        self.note = self.train.note(recipe.batch or 1)
-        self.net, reused = freeze.once(task, net, recipe, (self.train, self.validation), clock.left())
-        self.note = reused or self.note
+        self.net, reused, each = freeze.once(task, net, recipe, (self.train, self.validation), clock.left())
+        clock.features = each * len(self.validation)
+        self.note = reused or self.train.note(recipe.batch or 1)
         self.feed = Feed(task, self.train, recipe)
         self.step = Step(task, self.net, recipe)
         self.budget = Budget(recipe, len(self.train))
