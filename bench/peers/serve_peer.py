@@ -4,6 +4,7 @@ fastapi: an endpoint that decodes the picture and calls onnxruntime per request.
 """
 
 import io
+import os
 import sys
 
 import litserve
@@ -16,6 +17,7 @@ from PIL import Image
 def opened(path):
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = len(os.sched_getaffinity(0))  # as Lamina: more would only wait for each other
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
