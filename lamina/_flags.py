@@ -77,7 +77,11 @@ def parser() -> Parser:
     _serve_flags(commands.add_parser("serve", help="answer over HTTP, as `lamina ask` does", allow_abbrev=False))
     sub = commands.add_parser("publish", help="put a shipped file where others find it", allow_abbrev=False)
     sub.add_argument("file", metavar="PACK")
-    sub.add_argument("place", metavar="DIR|URL", help="a folder, or any address of fsspec, such as s3://bucket/models")
+    sub.add_argument(
+        "place",
+        metavar="DIR|URL",
+        help="a folder, hf://OWNER/REPOSITORY, or any address of fsspec, such as s3://bucket/models",
+    )
     sub.add_argument("--name", metavar="NAME", help="its name there; that of the file when not given")
     sub = commands.add_parser("report", help="where the report of a run is; one HTML file", allow_abbrev=False)
     sub.add_argument("run", metavar="RUN")

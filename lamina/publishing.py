@@ -1,4 +1,4 @@
-"""publishing: shipped files put where others find them: a folder, any fsspec address, a web server that gives files.
+"""publishing: shipped files put where others find them: a folder, any fsspec address, the Hugging Face Hub, a web server that gives files.
 
 A place is plain files, so that any server of files is one:
 
@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lamina import _hub
 from lamina.core.errors import RunError, SettingError, ShipError, unknown
 from lamina.core.run import replace
 from lamina.data._assets import home
@@ -43,6 +44,8 @@ def publish(file: str | Path, place: str, name: str | None = None) -> str:
     name = name or path.stem
     if not NAME.fullmatch(name):
         raise SettingError(f"a model's name is letters, digits, dots, - and _, not '{name[:60]}'; --name gives one.")
+    if place.startswith(_hub.SCHEME):
+        _hub.begin(place)
     content = path.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
     score = opened.score()
@@ -54,14 +57,36 @@ def publish(file: str | Path, place: str, name: str | None = None) -> str:
         "net": opened.content["net"],
         "score": {"name": score.name, "value": score.value, "low": score.low, "high": score.high},
         "licence": opened.content["licence"],
+        "source": opened.content["source"],
+        "inputs": {f["name"]: f["kind"] for f in opened.content["inputs"]},
+        "answers": _answers(opened.content["target"]),
         "published": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     index = _index(place, missing=True)
     versions = [v for v in index["models"].get(name, []) if v["sha256"] != sha256]
     index["models"][name] = [*versions, entry]
-    _put(place, entry["file"], content)
-    _put(place, INDEX, (json.dumps(index, ensure_ascii=False, indent=1) + "\n").encode())
+    files = {entry["file"]: content, INDEX: (json.dumps(index, ensure_ascii=False, indent=1) + "\n").encode()}
+    if place.startswith(_hub.SCHEME):
+        card = {_hub.CARD: _hub.card(place.rstrip("/"), index["models"])} if _may_write_card(place) else {}
+        _hub.put(place, files | card, f"Publish {name} {sha256[:12]}")
+    else:
+        for inside, held in files.items():
+            _put(place, inside, held)
     return f"{place.rstrip('/')}/{name}"
+
+
+def _answers(target: dict[str, Any]) -> str:
+    """The column that is answered, and its classes."""
+    named = ", ".join(target["classes"][:20]) + (" ..." if len(target["classes"]) > 20 else "")
+    return f"{target['name']}: {named}" if named else target["name"]
+
+
+def _may_write_card(place: str) -> bool:
+    """Whether the model card is not there, or was written here. Raises ShipError."""
+    try:
+        return _hub.MARK.encode() in _get(place, _hub.CARD, MOST_INDEX)
+    except FileNotFoundError:
+        return True
 
 
 def models(place: str) -> list[tuple[str, list[dict[str, Any]]]]:
@@ -140,11 +165,11 @@ def _get(place: str, file: str, most: int) -> bytes:
         with _opened(place, file) as source:
             content = source.read(most + 1)
     except FileNotFoundError:
-        if file == INDEX:
+        if file in (INDEX, _hub.CARD):
             raise
         raise ShipError(f"{place} names {file}, and it is not there.") from None
     except OSError as error:
-        raise ShipError(f"{place} cannot be read ({str(error)[:120]}).") from None
+        raise ShipError(f"{place} cannot be read ({str(getattr(error, 'reason', '') or error)[:120]}).") from None
     if len(content) > most:
         raise ShipError(f"{place}/{file} is longer than the {most:,} bytes that it may have.")
     return content
@@ -152,15 +177,23 @@ def _get(place: str, file: str, most: int) -> bytes:
 
 def _opened(place: str, file: str) -> Any:
     """A file of a place, for reading. Raises OSError, SettingError."""
-    if place.startswith(("http://", "https://")):
+    hub = place.startswith(_hub.SCHEME)
+    if hub or place.startswith(("http://", "https://")):
         import urllib.error
         import urllib.request
 
         try:
-            return urllib.request.urlopen(f"{place.rstrip('/')}/{file}", timeout=60)
+            return urllib.request.urlopen(
+                _hub.request(place, file) if hub else f"{place.rstrip('/')}/{file}", timeout=60
+            )
         except urllib.error.HTTPError as error:
             error.close()
-            raise (FileNotFoundError(file) if error.code == 404 else OSError(f"status {error.code}")) from None
+            if error.code == 404:
+                raise FileNotFoundError(file) from None
+            private = (
+                "; is there such a repository, and may HF_TOKEN read it?" if hub and error.code in (401, 403) else ""
+            )
+            raise OSError(f"status {error.code}{private}") from None
     if "://" in place:
         return _files(place).open(f"{place.partition('://')[2].rstrip('/')}/{file}", "rb")
     return open(Path(place).expanduser() / file, "rb")
