@@ -72,7 +72,7 @@ class Cover(nn.Module):
     def coloured(self, x: Tensor, given: Tensor) -> Tensor:
         """(B, H, W, 1|3) -> (B, channels, H, W); grey is ITU-R 601-2 luma in 16 bits, as Pillow makes it."""
         place = torch.stack([torch.zeros_like(given), torch.floor(given / 2), given - 1]).long()
-        x = x.index_select(3, place).permute(0, 3, 1, 2)  # one channel serves as all three
+        x = x.permute(0, 3, 1, 2).index_select(1, place)  # one channel serves as all three; whole planes are copied
         if self.channels == 3:
             return x
         red, green, blue = x.unbind(1)
