@@ -21,6 +21,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def threads() -> int:
+    """Threads for a library that counts the machine's cores: LAMINA_THREADS, or the cores allowed; 0 (as it likes) where that is all."""
+    wanted = os.environ.get("LAMINA_THREADS", "")
+    if wanted.isdecimal() and int(wanted):
+        return int(wanted)
+    return cores() if cores() < (os.cpu_count() or 1) else 0
+
+
 def memory() -> int:
     """Bytes of main memory, or the limit of the control group when that is less; 0 when unknown."""
     total = 0

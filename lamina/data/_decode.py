@@ -11,6 +11,7 @@ import io
 import math
 import os
 import stat
+import struct
 import threading
 import warnings
 from collections.abc import Iterator
@@ -19,12 +20,14 @@ from pathlib import Path
 import numpy as np
 import PIL
 import simplejpeg
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from lamina.core.errors import DataError
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF")  # no other decoder runs: EPS would start Ghostscript
 BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"GIF8", b"II*\x00", b"MM\x00*", b"P5", b"P6")
+PNG = b"\x89PNG\r\n\x1a\n"
+USUAL = frozenset((b"IHDR", b"IDAT", b"IEND", b"pHYs", b"gAMA", b"sRGB", b"tIME"))  # parts without a say in decode
 GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B")  # modes of Pillow
 MAX_PIXELS = 100_000_000
 LARGE = 25_000_000  # pixels, over which pictures are decoded one at a time, to bound memory
@@ -112,6 +115,24 @@ def _turbo(path: Path | bytes, side: int | None) -> np.ndarray | None:
             kept = "GRAY" if inks == "Gray" else "RGB"
             return _turned(simplejpeg.decode_jpeg(content, kept, min_height=height, min_width=width), turn)
     except Exception:  # a warning of libjpeg is enough, and EXIF fails in more ways than can be listed
+        return None
+
+
+def small_png(content: bytes, most: int) -> np.ndarray | None:
+    """decode of a usual PNG of `most` pixels and less, in half the time; None for others, and whatever is wrong with one."""
+    try:
+        (width, height, depth, kind), at, parts = struct.unpack_from(">IIBB", content, 16), 8, []
+        while at < len(content):
+            length, part = struct.unpack_from(">I4s", content, at)
+            parts.append(part)
+            at += 12 + length
+        usual = content[:8] == PNG and parts[0] == b"IHDR" and parts.count(b"IHDR") == 1 and USUAL.issuperset(parts)
+        if not usual or depth != 8 or kind not in (0, 2) or not 0 < width * height <= most:
+            return None
+        image = PngImagePlugin.PngImageFile(io.BytesIO(content))
+        image.load()
+        return np.frombuffer(bytearray(image.tobytes()), np.uint8).reshape(height, width, -1)
+    except Exception:  # decode says what it is
         return None
 
 

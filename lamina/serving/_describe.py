@@ -26,6 +26,14 @@ ABOUT = {
     "sentence": "a sentence",
     "text": "a text",
 }
+WISHES: dict[str, Any] = {
+    "type": "object", "additionalProperties": False,
+    "properties": {
+        "start": {"type": "string"}, "length": {"type": "integer", "minimum": 1, "maximum": 10_000}, "temperature": {"type": "number", "minimum": 0},
+        "top_k": {"type": "integer", "minimum": 1}, "top_p": {"type": "number", "exclusiveMinimum": 0, "maximum": 1}, "seed": {"type": "integer"},
+        "stop": {"type": "string"},
+    },
+}  # fmt: skip
 SCHEMAS: dict[str, dict[str, Any]] = {
     "image": {"oneOf": [{"type": "string", "contentEncoding": "base64"}, {"type": "array"}]},
     "number": {"type": ["number", "null"]},
@@ -164,13 +172,39 @@ def _answer_schema(model: Model) -> dict[str, Any]:
     return {"type": "object", "properties": kinds.get(model.task, {"answer": {}}), "required": ["answer"]}
 
 
+def _post(
+    name: str, about: str, content: dict[str, Any], refused: dict[str, Any], kind: str = "application/json"
+) -> dict[str, Any]:
+    good = {"description": about, "content": {kind: {"schema": {}}}}
+    return {
+        "summary": about,
+        "operationId": name,
+        "requestBody": {"required": True, "content": content},
+        "responses": {"200": good, **refused},
+    }
+
+
+def _tensors(model: Model) -> dict[str, Any]:
+    """What the Open Inference Protocol takes: a tensor per column."""
+    shape, data = {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1}, {"type": "array"}
+    named: dict[str, Any] = {
+        "name": {"enum": [f.name for f in model.inputs]},
+        "datatype": {"type": "string"},
+        "shape": shape,
+        "data": data,
+    }
+    tensor = {"type": "object", "properties": named, "required": list(named)}
+    inputs = {"type": "array", "items": tensor, "minItems": len(model.inputs), "maxItems": len(model.inputs)}
+    return {"type": "object", "properties": {"id": {"type": "string"}, "inputs": inputs}, "required": ["inputs"]}
+
+
 def openapi(models: Sequence[Model]) -> dict[str, Any]:
     """OpenAPI 3.1 of the server, the models' own columns and answers in it."""
     error = {
         "description": "refused",
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
     }
-    refused = {code: error for code in ("400", "401", "403", "404", "408", "413", "415", "421", "503", "504")}
+    refused = {code: error for code in ("400", "401", "403", "404", "405", "413", "415", "421", "503", "504")}
     paths: dict[str, Any] = {}
     schemas: dict[str, Any] = {
         "Error": {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
@@ -185,6 +219,8 @@ def openapi(models: Sequence[Model]) -> dict[str, Any]:
             "application/json": {"schema": {"oneOf": [row, {"type": "array", "items": row}]}},
             "multipart/form-data": {"schema": {"type": "object"}},
         }
+        if len(model.inputs) == 1 and model.inputs[0].kind in ("text", "sentence", "running"):
+            content |= {"text/plain": {"schema": {"type": "string"}}}
         if len(model.inputs) == 1 and model.inputs[0].kind == "image":
             content |= {"image/*": {"schema": {"type": "string", "contentMediaType": "image/*"}}}
         several = {
@@ -197,6 +233,19 @@ def openapi(models: Sequence[Model]) -> dict[str, Any]:
             "post": {"summary": line(model), "operationId": f"ask_{model.name}", "requestBody": {"required": True, "content": content},
                      "responses": {"200": good, **refused}}
         }  # fmt: skip
+        paths[f"/v2/models/{model.name}/infer"] = {
+            "post": _post(
+                f"infer_{model.name}",
+                "the Open Inference Protocol",
+                {"application/json": {"schema": _tensors(model)}},
+                refused,
+            )
+        }
+        if model.writes:
+            wish = {"application/json": {"schema": WISHES}}
+            paths[f"/write/{model.name}"] = {
+                "post": _post(f"write_{model.name}", "a text, in events", wish, refused, "text/event-stream")
+            }
     for path in ("/healthz", "/readyz", "/metrics", "/v2"):
         paths[path] = {
             "get": {"operationId": path.strip("/"), "responses": {"200": {"description": "told"}, **refused}}

@@ -2,6 +2,9 @@
 
 A row that finds the thread idle is answered at once, unless the last batch had several: then others are waited for, `wait` seconds
 at most. A row whose deadline passes while it waits is not computed. A model that is replaced answers what it was given.
+
+A batch that takes no more than QUICK seconds is answered where the requests are read, with what came in one turn of the loop:
+two threads of Python would only wait for each other.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from lamina.serving._metrics import Metrics
 from lamina.serving._model import Model
 from lamina.serving._rows import Row
 
-TURN = 0.25  # seconds of other models' work after which a request of several rows lets single rows pass
+QUICK = 0.02  # seconds that no request may be read, since a batch is answered
 
 
 @dataclass
@@ -47,20 +50,25 @@ class Gatherer:
         self._some, self._closed = asyncio.Event(), False
         self._pump = asyncio.get_running_loop().create_task(self._run())
 
-    async def ask(self, work: Row | Callable[[Model], Any], deadline: float) -> Any:
-        """The answer (and notes) of a row, or what a function of the model returns. Raises Refused (503, 504), LaminaError."""
+    def admit(self) -> None:
+        """Raises Refused (503) where the queue is full; it is asked before a request is decoded."""
         if len(self.queue) >= self.most:
             self.metrics.add("lamina_refused_total", model=self.model.name, why="full")
             again = math.ceil(len(self.queue) * self.row_seconds)
             raise Refused(503, f"{len(self.queue)} requests wait already; come again later.", max(1, again))
-        future = asyncio.get_running_loop().create_future()
+
+    async def ask(self, work: Row | Callable[[Model], Any], deadline: float) -> Any:
+        """The answer (and notes) of a row, or what a function of the model returns. Raises Refused (503, 504), LaminaError."""
+        self.admit()
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
         self.queue.append(Waiting(work, future, deadline))
         self._some.set()
+        late = loop.call_later(deadline - time.monotonic(), _late, future)
         try:
-            async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - time.monotonic()):
-                return await future
-        except TimeoutError:
-            raise Refused(504, "the deadline passed before there was an answer.") from None
+            return await future
+        finally:
+            late.cancel()
 
     async def close(self) -> None:
         """Answer what waits, and end."""
@@ -78,22 +86,20 @@ class Gatherer:
                 self._some.clear()
                 await self._some.wait()
                 continue
-            if (
-                self.last > 1
-                and len(self.queue) < min(self.last, self.model.sizes[-1])
-                and self.wait
-                and not self._closed
-            ):
-                await asyncio.sleep(self.wait)
+            several = self.last > 1 and len(self.queue) < min(self.last, self.model.sizes[-1])
+            if self._most() or (several and self.wait and not self._closed):
+                await asyncio.sleep(0 if self._most() else self.wait)
             part = self._next()
             if not part:
                 continue
-            begun = time.monotonic()
-            found = await loop.run_in_executor(self.executor, _answered, self.model, [w.work for w in part])
-            self.last = len(part)
-            each = (time.monotonic() - begun) / len(part)
-            self.row_seconds += 0.1 * (each - self.row_seconds)
-            self.metrics.batch(self.model.name, len(part), time.monotonic() - begun)
+            begun, works = time.monotonic(), [w.work for w in part]
+            if len(part) <= self._most() and all(isinstance(w, Row) and w.light for w in works):
+                found = _answered(self.model, works)
+            else:
+                found = await loop.run_in_executor(self.executor, _answered, self.model, works)
+            self.last, seconds = len(part), time.monotonic() - begun
+            self.row_seconds += 0.1 * (seconds / len(part) - self.row_seconds)
+            self.metrics.batch(self.model.name, len(part), seconds)
             for waiting, answer in zip(part, found, strict=True):
                 if waiting.future.done():
                     continue
@@ -102,10 +108,15 @@ class Gatherer:
                 else:
                     waiting.future.set_result(answer)
 
+    def _most(self) -> int:
+        """Rows that are answered without a thread; 0 where one takes too long for that."""
+        return int(QUICK / self.row_seconds) if self.model.light else 0
+
     def _next(self) -> list[Waiting]:
         """The requests whose turn it is: several rows, or one other."""
         now, part = time.monotonic(), []
-        while self.queue and len(part) < self.model.sizes[-1]:
+        most = self.model.fitting(min(len(self.queue), self._most() or len(self.queue)))
+        while self.queue and len(part) < most:
             first = self.queue[0]
             if first.future.done() or first.deadline <= now:
                 self.queue.popleft()
@@ -114,6 +125,11 @@ class Gatherer:
             else:
                 return part or [self.queue.popleft()]
         return part
+
+
+def _late(future: asyncio.Future) -> None:
+    if not future.done():
+        future.set_exception(Refused(504, "the deadline passed before there was an answer."))
 
 
 def _answered(model: Model, works: list[Any]) -> list[Any]:
@@ -131,8 +147,7 @@ def _answered(model: Model, works: list[Any]) -> list[Any]:
     for part in kinds.values():
         answers = _tried(model.together, [table for _, table in part])
         for place, (i, table) in enumerate(part):
-            notes = [f"{b.where}: {b.why}" for b in table.bad]
-            found[i] = answers if isinstance(answers, BaseException) else (answers[place], notes)
+            found[i] = answers if isinstance(answers, BaseException) else (answers[place], model.notes(table))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Guard: what is checked before a request is looked at: host, origin, token, length, and how long it takes to come.
+"""Guard: what is checked before a request is looked at: host, origin, token, and length.
 
 A page of another origin could ask a server on this machine through the browser of who sits at it, and by DNS rebinding even
 read the answers: so Host must be an address or a known name, and Origin, where there is one, this server's own.
@@ -6,7 +6,7 @@ read the answers: so Host must be an address or a known name, and Origin, where 
 
 from __future__ import annotations
 
-import asyncio
+import functools
 import hmac
 import ipaddress
 import json
@@ -21,17 +21,18 @@ from lamina.serving._metrics import Metrics
 
 OPEN = ("/healthz", "/readyz")  # asked without a token
 SHORTEST = 16  # characters of a token
+PLAIN = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))  # headers of every answer
+WRITTEN = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class Guard:
     """An ASGI application around another one."""
 
-    def __init__(
-        self, app: Any, metrics: Metrics, names: Sequence[str], token: str | None, body: int, seconds: float
-    ) -> None:
-        self.app, self.metrics, self.body, self.seconds = app, metrics, body, seconds
+    def __init__(self, app: Any, metrics: Metrics, names: Sequence[str], token: str | None, body: int) -> None:
+        self.app, self.metrics, self.body = app, metrics, body
         self.names = {n.lower() for n in (*names, "localhost", socket.gethostname())}
+        self.known = functools.lru_cache(256)(self._known)
         self.token = token.encode() if token else None
         self.draining = False
 
@@ -42,48 +43,47 @@ class Guard:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        headers = {k.decode("latin-1"): v for k, v in scope["headers"]}
-        status, begun = [500], time.monotonic()
+        headers = scope["lamina.headers"] = dict(scope["headers"])
+        status, begun = 500, time.monotonic()
 
         async def counted(message: dict[str, Any]) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                status[0] = message["status"]
-                more = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
-                more += [(b"connection", b"close")] if self.draining or status[0] in (408, 413) else []
-                message = {**message, "headers": [*message["headers"], *more]}
+                status = message["status"]
+                message["headers"] = [*message["headers"], *PLAIN]
+                if self.draining or status == 413:
+                    message["headers"].append((b"connection", b"close"))
             await send(message)
 
         try:
             self._admit(scope, headers)
-            scope["lamina.body"] = await self._body(receive, headers)
+            scope["lamina.body"] = await self._body(receive)
             await self.app(scope, receive, counted)
         except Refused as refused:
             await answer(counted, refused.status, {"error": refused.why}, refused.again)
         finally:
-            where = scope.get("lamina.address", "other")
-            self.metrics.add("lamina_requests_total", address=where, status=str(status[0]))
-            self.metrics.observe("lamina_request_seconds", time.monotonic() - begun, address=where)
+            self.metrics.request(scope.get("lamina.address", "other"), status, time.monotonic() - begun)
 
-    def _admit(self, scope: dict[str, Any], headers: dict[str, bytes]) -> None:
-        host = headers.get("host", b"").decode("latin-1")
-        if not self._known(host):
+    def _admit(self, scope: dict[str, Any], headers: dict[bytes, bytes]) -> None:
+        host = headers.get(b"host", b"").decode("latin-1")
+        if not self.known(host):
             raise Refused(421, "this server does not go by that name; lamina serve --name NAME adds one.")
-        origin = headers.get("origin")
+        origin = headers.get(b"origin")
         if origin is not None and origin.decode("latin-1").lower() not in (
             f"http://{host}".lower(),
             f"https://{host}".lower(),
         ):
             raise Refused(403, "pages of other origins are not answered.")
-        if headers.get("sec-fetch-site") == b"cross-site" and scope["method"] != "GET":
+        if headers.get(b"sec-fetch-site") == b"cross-site" and scope["method"] != "GET":
             raise Refused(403, "pages of other origins are not answered.")
         if self.token and scope["path"] not in OPEN and not (scope["method"] == "GET" and scope["path"] == "/"):
-            given = headers.get("authorization", b"")
+            given = headers.get(b"authorization", b"")
             scheme, _, word = given.partition(b" ")
             if not (hmac.compare_digest(word, self.token) and scheme.lower() == b"bearer"):
                 raise Refused(401, "a token is needed: Authorization: Bearer TOKEN.")
-        if headers.get("content-encoding", b"identity") not in (b"identity", b""):
+        if headers.get(b"content-encoding", b"identity") not in (b"identity", b""):
             raise Refused(415, "bodies are taken as they are, not compressed.")
-        length = headers.get("content-length", b"0")
+        length = headers.get(b"content-length", b"0")
         if not length.isdigit():
             raise Refused(400, "Content-Length is no number.")
         if int(length[:19]) > self.body:
@@ -101,28 +101,24 @@ class Guard:
         except ValueError:
             return name in self.names
 
-    async def _body(self, receive: Any, headers: dict[str, bytes]) -> bytes:
-        """The whole body, no longer and no slower than allowed. Raises Refused (408, 413)."""
+    async def _body(self, receive: Any) -> bytes:
+        """The whole body, no longer than allowed; that it comes in time sees _patient.py to. Raises Refused (413)."""
         parts, held = [], 0
-        try:
-            async with asyncio.timeout(self.seconds):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise Refused(400, "the request broke off.")
-                    parts.append(message.get("body", b""))
-                    held += len(parts[-1])
-                    if held > self.body:
-                        raise Refused(413, f"a body may have {self.body:,} bytes.")
-                    if not message.get("more_body"):
-                        return b"".join(parts)
-        except TimeoutError:
-            raise Refused(408, f"the body did not come within {self.seconds:g} s.") from None
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Refused(400, "the request broke off.")
+            parts.append(message.get("body", b""))
+            held += len(parts[-1])
+            if held > self.body:
+                raise Refused(413, f"a body may have {self.body:,} bytes.")
+            if not message.get("more_body"):
+                return b"".join(parts)
 
 
 async def answer(send: Send, status: int, value: Any, again: int | None = None) -> None:
     """Send JSON."""
-    body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    body = WRITTEN(value).encode("utf-8", "replace")
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     headers += [(b"retry-after", str(again).encode())] if again else []
     headers += [(b"www-authenticate", b"Bearer")] if status == 401 else []

@@ -107,6 +107,7 @@ async def _infer(request: Request) -> Response:
 
     state = request.app.state.lamina
     gatherer = _found(request)
+    gatherer.admit()
     if "inference-header-content-length" in request.headers:
         raise Refused(400, "binary tensors are not taken; send their values as JSON.")
     value = _rows.strict(request.scope["lamina.body"])

@@ -42,6 +42,11 @@ class Metrics:
             held[bisect.bisect_left(bounds, value)] += 1
             held[-1] += value
 
+    def request(self, address: str, status: int, seconds: float) -> None:
+        """Enter a request that was answered."""
+        self.add("lamina_requests_total", address=address, status=str(status))
+        self.observe("lamina_request_seconds", seconds, address=address)
+
     def batch(self, model: str, rows: int, seconds: float) -> None:
         """Enter a batch."""
         self.observe("lamina_batch_rows", rows, model=model)

@@ -18,6 +18,7 @@ import numpy as np
 from lamina.core.answers import told
 from lamina.core.errors import SettingError
 from lamina.data._asked import Sent
+from lamina.data._decode import decode
 from lamina.data._pictures import Pictures
 from lamina.data._table import Column, Field, Table
 from lamina.serving import _rows
@@ -47,10 +48,18 @@ class Model:
         """whether rows of several requests can be answered together"""
         if self.gathers:
             self.sizes, self.row_seconds = proven(self, most)
+        self.light = self.gathers and hasattr(opened, "session")
+        """whether a quick batch may be answered in any thread; torch's settings are those of the thread"""
 
     def _plain(self) -> bool:
         """Whether all rows have one shape, and are answered by the plain way."""
         if any(f.kind not in GATHERED for f in self.inputs) or not hasattr(self.opened, "outputs"):
+            return False
+        if getattr(self.opened, "given", ("",))[0] in (
+            "mask",
+            "picture",
+            "values",
+        ):  # answered in the picture's own size
             return False
         return not self.asks and not self._by_itself("placed")
 
@@ -87,14 +96,26 @@ class Model:
             if isinstance(v := table[f.name].values, Pictures) and v.array is not None
         )
 
+    def fitting(self, rows: int) -> int:
+        """How many of so many waiting rows to answer at once: the largest size of batch, or a fuller one with few rows for nothing."""
+        over = next((s for s in self.sizes if s >= rows), self.sizes[-1])
+        under = max(s for s in self.sizes if s <= max(1, rows))
+        return over if rows >= 0.8 * over else under
+
+    def notes(self, table: Table) -> list[str]:
+        """What was not understood of a row that was read."""
+        return [f"{b.where}: {b.why}" for b in table.bad]
+
     def together(self, tables: Sequence[Table]) -> list[Any]:
         """One answer per table of one row, all of one kind: at most as many as the largest of `sizes`."""
         rows = len(tables)
         size = next((s for s in self.sizes if s >= rows), 0)
         if not size:
             return [answer for table in tables for answer in self.together([table])]
-        table = stacked([*tables, *[tables[-1]] * (size - rows)], self.inputs)
-        return self._told(self.opened.outputs(table))[:rows]
+        return self._told(self._outputs([*tables, *[tables[-1]] * (size - rows)]))[:rows]
+
+    def _outputs(self, tables: Sequence[Table]) -> dict[str, np.ndarray]:
+        return self.opened.outputs(stacked(tables, self.inputs))
 
     def _told(self, outputs: dict[str, np.ndarray]) -> list[Any]:
         task = getattr(self.opened, "task", None)
@@ -112,6 +133,27 @@ class Model:
     def outputs(self, rows: Sequence[Row]) -> dict[str, np.ndarray]:
         """What the net gives for rows, as arrays: "probabilities" (rows, classes), "answer" (rows,) ..."""
         return self.opened.outputs(_rows.table(rows, self.inputs))
+
+
+class Pictured(Model):
+    """An ONNX file that reads one picture a row: its pixels go to onnxruntime without a table around them."""
+
+    def read(self, row: Row) -> Any:
+        """uint8 (height, width, 1|3)."""
+        value = row.values[self.inputs[0].name]
+        if isinstance(value, _rows.Encoded) and value.decoded is not None:
+            return value.decoded
+        return decode(value, max(self.inputs[0].shape[1:])) if isinstance(value, bytes) else value
+
+    def kind(self, table: Any) -> tuple:
+        return table.shape
+
+    def notes(self, table: Any) -> list[str]:
+        return []
+
+    def _outputs(self, tables: Sequence[Any]) -> dict[str, np.ndarray]:
+        given = {self.opened.names[self.inputs[0].name]: np.stack(tables)}
+        return dict(zip(self.opened.given, self.opened.session.run(self.opened.given, given), strict=True))
 
 
 def _about(opened: Any, name: str) -> str:
@@ -201,7 +243,9 @@ def opened(name: str, path: Path, most: int = 64) -> Model:
         from lamina.ship._parcel import load
     else:
         from lamina.api import load
-    return Model(name, path, load(path), most)
+    found = load(path)
+    picture = hasattr(found, "session") and [f.kind for f in found.inputs] == ["image"]
+    return (Pictured if picture else Model)(name, path, found, most)
 
 
 def named(words: Sequence[str]) -> dict[str, Path]:

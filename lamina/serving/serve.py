@@ -16,7 +16,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ def show(words: dict[str, Any]) -> None:
     where = f"http://{host}:{listening.getsockname()[1]}/"
     with listening:
         if options.workers == 1:
-            asyncio.run(serve(options, listening, lambda _: _tell(f"{where} is ready; Ctrl-C ends it.")))
+            run(serve(options, listening, lambda _: _tell(f"{where} is ready; Ctrl-C ends it.")))
         else:
             _several(options, listening, where)
 
@@ -166,17 +166,28 @@ def _work(options: Options, listening: socket.socket, workers: int, ready: Any) 
     os.environ["OMP_NUM_THREADS"] = threads
     os.environ["LAMINA_THREADS"] = threads
     try:
-        asyncio.run(serve(options, listening, lambda _: ready.set()))
+        run(serve(options, listening, lambda _: ready.set()))
     except LaminaError as error:
         _tell(f"lamina: {error}")
         sys.exit(2)
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """asyncio.run on uvloop, where that is installed: it does not exist for Windows."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(work)
+        return
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work)
 
 
 async def serve(options: Options, listening: socket.socket, ready: Callable[[Callable[[], Any]], Any]) -> None:
     """Open the models and answer until a signal, or what `ready` is given, ends it. Raises LaminaError where a model cannot be opened."""
     import uvicorn
 
-    from lamina.serving import _app
+    from lamina.serving import _app, _patient
     from lamina.serving._model import named, opened
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
@@ -189,13 +200,13 @@ async def serve(options: Options, listening: socket.socket, ready: Callable[[Cal
         (options.address, *options.names),
         options.token,
         int(options.body_mb * 1e6),
-        options.seconds,
     )
     config = uvicorn.Config(
-        guard, http=_protocol(options.seconds), ws="none", lifespan="off", access_log=False, log_config=None, server_header=False,
-        timeout_keep_alive=15, timeout_graceful_shutdown=DRAIN, limit_concurrency=CONNECTIONS, backlog=BACKLOG,
+        guard, http=_patient.protocol(options.seconds, LINGER), ws="none", lifespan="off", access_log=False, log_config=None,
+        proxy_headers=False, server_header=False, timeout_keep_alive=15,
+        timeout_graceful_shutdown=DRAIN, limit_concurrency=CONNECTIONS, backlog=BACKLOG,
     )  # fmt: skip
-    server = uvicorn.Server(config)
+    server = _patient.Server(config)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
     loop, ending, again = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
     with _signals(loop, ending, again):
@@ -292,60 +303,3 @@ def stamp(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def _protocol(seconds: float) -> type:
-    """uvicorn's protocol, for clients that are slow: a request's head must come within `seconds`, and be not long."""
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-    head = 1 << 16  # bytes
-
-    class Patient(HttpToolsProtocol):
-        """One connection."""
-
-        _late: asyncio.TimerHandle | None = None
-        _held = 0
-
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            self._begin()
-
-        def _begin(self) -> None:
-            self._held = 0
-            if self._late is None:
-                self._late = self.loop.call_later(seconds, self._cut)
-
-        def _cut(self) -> None:
-            self._late = None
-            if self.transport is not None and not self.transport.is_closing():
-                self.transport.abort() if hasattr(self.transport, "abort") else self.transport.close()
-
-        def shutdown(self) -> None:
-            """The server ends. The first request of a connection that was just accepted may be on its way."""
-            if self.cycle is None:
-                self.loop.call_later(LINGER, super().shutdown)
-            else:
-                super().shutdown()
-
-        def data_received(self, data: bytes) -> None:
-            if self._late is None and (self.cycle is None or self.cycle.response_complete):
-                self._begin()
-            if self._late is not None:
-                self._held += len(data)
-            super().data_received(data)
-            if self._late is not None and self._held > head and self.transport and not self.transport.is_closing():
-                self._cut()
-
-        def on_headers_complete(self) -> None:
-            if self._late is not None:
-                self._late.cancel()
-                self._late = None
-            super().on_headers_complete()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            if self._late is not None:
-                self._late.cancel()
-                self._late = None
-            super().connection_lost(exc)
-
-    return Patient

@@ -25,6 +25,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from lamina.core import device
 from lamina.core.errors import ShipError
 from lamina.core.run import replace
 from lamina.ship import _parcel
@@ -125,6 +126,7 @@ def load(path: str | Path) -> Asked:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
+    options.intra_op_num_threads = device.threads()  # it would wait for more threads than there are cores to run them
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         content = json.loads(session.get_modelmeta().custom_metadata_map["lamina"])

@@ -1,0 +1,125 @@
+"""Patient: uvicorn for clients that are slow, or many: a head, and a body, must come within some seconds, and all who wait are let in at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MOST = 1 << 16  # bytes of a head
+
+
+def protocol(seconds: float, linger: float) -> type:
+    """A class of connections. `linger`: seconds in which a connection that was just accepted may send its first request."""
+
+    class Patient(HttpToolsProtocol):
+        """One connection."""
+
+        _late: asyncio.TimerHandle | None = None
+        _head, _whole = True, False
+        """whether a head is coming, and whether a request came whole; one that comes at once needs no timer"""
+        _fresh = False
+        """whether the request began with what came last, which may hold the end of another one too"""
+        _held = 0
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._late = self.loop.call_later(seconds, self._cut)
+
+        def _cut(self) -> None:
+            self._late = None
+            if self.transport is not None and not self.transport.is_closing():
+                self.transport.abort() if hasattr(self.transport, "abort") else self.transport.close()
+
+        def shutdown(self) -> None:
+            """The server ends. The first request of a connection that was just accepted may be on its way."""
+            if self.cycle is None:
+                self.loop.call_later(linger, super().shutdown)
+            else:
+                super().shutdown()
+
+        def data_received(self, data: bytes) -> None:
+            self._fresh = False
+            super().data_received(data)
+            if self._whole and self.cycle is not None and not self.cycle.response_complete:
+                return
+            if self._head:
+                self._held += 0 if self._fresh else len(data)
+            if self._late is None:
+                self._late = self.loop.call_later(seconds, self._cut)
+            if self._held > MOST:
+                self._calm()
+                self._cut()
+
+        def on_message_begin(self) -> None:
+            self._head = self._fresh = True
+            self._whole, self._held = False, 0
+            super().on_message_begin()
+
+        def on_headers_complete(self) -> None:
+            self._head = False
+            self._calm()
+            super().on_headers_complete()
+
+        def on_message_complete(self) -> None:
+            self._whole = True
+            self._calm()
+            super().on_message_complete()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._calm()
+            super().connection_lost(exc)
+
+        def _calm(self) -> None:
+            if self._late is not None:
+                self._late.cancel()
+                self._late = None
+
+    return Patient
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server. uvloop lets one connection in per turn of its loop: of 160 new ones the last would wait for a second."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen."""
+        self._coming: set[asyncio.Task] = set()
+        own = not isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop)
+        await super().startup(sockets=[] if own else sockets)
+        for listening in sockets or [] if own else []:
+            listening.listen(self.config.backlog)
+            asyncio.get_running_loop().add_reader(listening, self._enter, listening)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen no more, and wait for what runs."""
+        for listening in sockets or []:
+            with contextlib.suppress(NotImplementedError):
+                asyncio.get_running_loop().remove_reader(listening)
+        await super().shutdown(sockets)
+
+    def _enter(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            for _ in range(self.config.backlog):
+                line, _ = listening.accept()
+                line.setblocking(False)
+                task = loop.create_task(loop.connect_accepted_socket(self._protocol, line))
+                self._coming.add(task)
+                task.add_done_callback(self._coming.discard)
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError:  # no more files may be open
+            loop.remove_reader(listening)
+            loop.call_later(1, self._again, listening)
+
+    def _again(self, listening: socket.socket) -> None:
+        if not self.should_exit:
+            asyncio.get_running_loop().add_reader(listening, self._enter, listening)
+
+    def _protocol(self) -> asyncio.Protocol:
+        kind: Any = self.config.http_protocol_class
+        return kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
