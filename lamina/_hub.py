@@ -90,7 +90,7 @@ def _said(error: Exception) -> str:
 def card(place: str, models: dict[str, list[dict[str, Any]]]) -> bytes:
     """The model card of what a place holds: what the index tells of the newest version of each model."""
     newest = {name: versions[-1] for name, versions in sorted(models.items())}
-    kinds = {PIPELINES.get((e.get("task"), next(iter(e.get("inputs", {}).values()), ""))) for e in newest.values()}
+    kinds = {PIPELINES.get((str(e.get("task")), next(iter(e.get("inputs", {}).values()), ""))) for e in newest.values()}
     head = {
         "library_name": "lamina",
         "license": "other",

@@ -6,6 +6,8 @@ read the answers: so Host must be an address or a known name, and Origin, where 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
 import hmac
 import ipaddress
@@ -20,6 +22,7 @@ from lamina.serving._errors import Refused
 from lamina.serving._metrics import Metrics
 
 OPEN = ("/healthz", "/readyz")  # asked without a token
+HEARD = 2.0  # seconds that a body which is too long may still come
 SHORTEST = 16  # characters of a token
 PLAIN = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))  # headers of every answer
 WRITTEN = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -60,7 +63,10 @@ class Guard:
             scope["lamina.body"] = await self._body(receive)
             await self.app(scope, receive, counted)
         except Refused as refused:
-            await answer(counted, refused.status, {"error": refused.why}, refused.again)
+            await answer(counted, refused.status, {"error": refused.why}, refused.again, more=refused.status == 413)
+            if refused.status == 413:
+                await _heard(receive)
+                await send({"type": "http.response.body", "body": b""})
         finally:
             self.metrics.request(scope.get("lamina.address", "other"), status, time.monotonic() - begun)
 
@@ -116,14 +122,22 @@ class Guard:
                 return b"".join(parts)
 
 
-async def answer(send: Send, status: int, value: Any, again: int | None = None) -> None:
-    """Send JSON."""
+async def _heard(receive: Any) -> None:
+    """Let a client say what nobody reads, for a while: one whose connection closes while it sends never sees why."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(HEARD):
+            while (await receive()).get("more_body"):
+                pass
+
+
+async def answer(send: Send, status: int, value: Any, again: int | None = None, more: bool = False) -> None:
+    """Send JSON. `more`: the caller ends the answer."""
     body = WRITTEN(value).encode("utf-8", "replace")
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     headers += [(b"retry-after", str(again).encode())] if again else []
     headers += [(b"www-authenticate", b"Bearer")] if status == 401 else []
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
 def permitted(address: str, token: str | None, insecure: bool) -> None:
