@@ -36,7 +36,7 @@ def schema(count):
             seed += 1
             told = subprocess.run(
                 [program, "run", f"http://127.0.0.1:{server.port}/openapi.json", "--checks", CHECKS, "--phases", "examples,coverage,fuzzing",
-                 "--seed", str(seed), "--continue-on-failure", "--max-response-time", str(SLOWEST), "--max-time", "120", "--no-shrink",
+                 "--seed", str(seed), "-H", "X-Deadline: 3", "--continue-on-failure", "--max-response-time", str(SLOWEST), "--max-time", "120", "--no-shrink",
                  "--max-examples", str(max(10, count // 8)), "--generation-database", "none", "--no-color"],
                 check=False, capture_output=True, text=True, timeout=500,
             )  # fmt: skip

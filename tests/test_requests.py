@@ -9,7 +9,8 @@ from PIL import Image
 from starlette.datastructures import Headers
 
 from lamina.data import _decode
-from lamina.serving import _forms
+from lamina.data._table import Field
+from lamina.serving import _forms, _rows
 
 KIND = "multipart/form-data; boundary=xXx"
 
@@ -69,3 +70,25 @@ def test_a_small_png_has_the_pixels_that_decode_gives(mode):
     head = content[8:33]
     assert _decode.small_png(content[:33] + head + content[33:], 1000) is None  # a second size, which decoders follow
     assert _decode.small_png(file_of(form="JPEG"), 1000) is None and _decode.small_png(b"", 1000) is None
+
+
+def test_plain_rows_are_typed_as_a_frame_is():
+    """Numbers and known categories go past pandas; whatever else there is does not."""
+    fields = [Field("age", "number"), Field("town", "label", ("Bonn", "Ulm", "none", "7", " x "))]
+    taken = 0
+    for age in (3, -2.5, 1e-320, 2**52 + 1, 2**60, None, "7", True):
+        for town in ("Ulm", "none", "7", " x ", "Rome", None, 7):
+            rows = [_rows.Row("a", {"age": age, "town": town}), _rows.Row("b", {"age": 4.0, "town": "Bonn"})]
+            found = _rows.plain_cells(rows, fields)
+            assert (found is not None) == (type(age) in (int, float) and abs(age) < 2**53 and town in ("Ulm", "7"))
+            if found:
+                taken += 1
+                typed = _rows._typed([row.values for row in rows], fields)
+                wanted = typed.conform(fields)
+                for field in fields:
+                    mine = found[field.name].values
+                    assert (
+                        mine.dtype == wanted[field.name].values.dtype
+                        and mine.tobytes() == wanted[field.name].values.tobytes()
+                    )
+    assert taken == 8

@@ -133,6 +133,25 @@ def test_pictures_are_answered_as_lamina_ask_does(server, name, file, tmp_path):
     assert [{k: v for k, v in t.items() if k != "name"} for t in told["answers"]] == together
 
 
+@pytest.mark.parametrize("quick", [0, 1e9])
+def test_a_thread_changes_no_answer(quick, monkeypatch, tmp_path):
+    """A net that is quick is answered where requests are read; a large picture is decoded in the thread all the same."""
+    where, usual = set(), _model.Model.together
+    monkeypatch.setattr(_gather, "QUICK", quick)
+    with served(GOLDEN / "digits.onnx") as port:
+        monkeypatch.setattr(
+            _model.Model, "together", lambda *a: (where.add(threading.current_thread().name), usual(*a))[1]
+        )
+        for i, (form, size) in enumerate([("PNG", (28, 28)), ("JPEG", (40, 30)), ("PNG", (500, 400))]):
+            (tmp_path / "a.png").write_bytes(content := picture(i, size, form))
+            where.clear()
+            assert (
+                asked(port, "/ask", content, {"Content-Type": "image/png"})[1]
+                == answers("digits.onnx", tmp_path / "a.png")[0]
+            )
+            assert any(name.startswith("lamina-net") for name in where) == (not quick or size[0] == 500)
+
+
 def test_rows_are_answered_as_lamina_ask_does(server):
     random = np.random.default_rng(0)
     rows = [

@@ -43,11 +43,12 @@ class Model:
         self.writes = hasattr(getattr(opened, "task", None), "write")
         self.asks = self._by_itself("asked")
         """whether its task reads a text by itself"""
-        self.sizes, self.row_seconds = (1,), 0.0
+        self.sizes, self.row_seconds, self.read_seconds = (1,), 0.0, PROVING
         self.gathers = self._plain() and alike(self)
         """whether rows of several requests can be answered together"""
         if self.gathers:
-            self.sizes, self.row_seconds = proven(self, most)
+            self.sizes, seconds = proven(self, most)
+            self.row_seconds = seconds + self.read_seconds
         self.light = self.gathers and hasattr(opened, "session")
         """whether a quick batch may be answered in any thread; torch's settings are those of the thread"""
 
@@ -189,8 +190,10 @@ def alike(model: Model) -> bool:
                 values[field.name] = field.classes[held[0]] if held[0] >= 0 else None
             else:
                 values[field.name] = float(held[0]) if field.kind == "number" else "2020-05-06 07:08:09"
-        row = Row("row 0", values)
-        if model.together([model.read(row)])[0] != model.answers([row])[0][0][1]:
+        row, begun = Row("row 0", values), time.perf_counter()
+        read = model.read(row)
+        model.read_seconds = min(model.read_seconds, time.perf_counter() - begun)
+        if model.together([read])[0] != model.answers([row])[0][0][1]:
             return False
     return True
 

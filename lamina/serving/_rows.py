@@ -20,6 +20,7 @@ import numpy as np
 from lamina.core.errors import DataError, LaminaError, unknown
 from lamina.data import _decode
 from lamina.data._asked import Sent
+from lamina.data._columns import MISSING
 from lamina.data._pictures import Pictures
 from lamina.data._table import Bad, Column, Field, Table
 from lamina.serving._errors import Refused
@@ -225,12 +226,31 @@ def table(rows: Sequence[Row], inputs: Sequence[Field]) -> Table:
     columns: dict[str, Column] = {}
     bad: tuple[Bad, ...] = ()
     if flat:
-        typed = _typed([{f.name: row.values[f.name] for f in flat} for row in rows], flat)
-        columns, bad = dict(typed.columns), typed.bad
+        known = plain_cells(rows, flat)
+        typed = None if known else _typed([{f.name: row.values[f.name] for f in flat} for row in rows], flat)
+        columns, bad = (dict(typed.columns), typed.bad) if typed else (known or {}, ())
     for field in inputs:
         if field.kind == "image":
             columns[field.name] = Column(field, _pictures([row.values[field.name] for row in rows]))
     return Table(columns, "what was sent", "memory", names, bad=bad, tried=len(rows))
+
+
+def plain_cells(rows: Sequence[Row], fields: Sequence[Field]) -> dict[str, Column] | None:
+    """The columns of rows of numbers and known categories: what typing a frame finds, which takes 10 ms; None for others."""
+    columns = {}
+    for field in fields:
+        cells = [row.values[field.name] for row in rows]
+        if field.name.lower() in ("split", "subset"):  # names of columns that mean something else
+            return None
+        if field.kind == "number" and all(type(c) in (int, float) and abs(c) < 1 << 53 for c in cells):
+            columns[field.name] = Column(field, np.array(cells, np.float64))
+        elif field.kind == "label" and all(
+            type(c) is str and c in field.classes and c == c.strip() and c.lower() not in MISSING for c in cells
+        ):
+            columns[field.name] = Column(field, np.array([field.classes.index(c) for c in cells], np.int64))
+        else:
+            return None
+    return columns
 
 
 def _typed(cells: list[dict[str, Any]], fields: Sequence[Field]) -> Table:
