@@ -2,8 +2,9 @@
 
 PYTHON is an interpreter that has gensim (python -m venv ENV; ENV/bin/pip install gensim). Each side trains on one thread in a
 process of its own, in turn, on the same words: width 100, window 5, 5 noise words, words of 5 or more occurrences, common ones
-left out from a share of 1e-3 on. Counted are all words of the text, as gensim does. --million WORDS: instead, memory and speed of
-so many different words. The figures are medians over repeats, with the least and the most.
+left out from a share of 1e-3 on. Counted are all words of the text, as gensim does, in one pass. --million WORDS: instead, memory and
+speed of so many different words. The figures are medians over repeats, the ratio that of the turns, with the least and the most;
+results/embed.md takes them.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ import time
 from pathlib import Path
 
 KINDS = [(m, o) for m in ("skipgram", "cbow") for o in ("negative", "hierarchical")]
-PASSES = {"negative": 2.0, "hierarchical": 0.2}
-BLOCK = 8192
+BLOCK = 8192  # the task's own 8 rows of 896 words are 7,168
+HERE = Path(__file__).parent
 
 
 def words_of(text: Path) -> list[str]:
@@ -49,7 +50,7 @@ def _trained(word2vec, optimizers, torch, tokens, vocabulary: int, model: str, o
     net = word2vec.Net(word2vec.Config(vocabulary=vocabulary, model=model, output=output))
     net.fit_counts(torch.bincount(tokens, minlength=vocabulary))
     (rows,) = optimizers("adamw", net, 0.1, 0.0)
-    steps = max(4, int(PASSES[output] * len(tokens) / BLOCK))
+    steps = max(4, len(tokens) // BLOCK)
     start = time.process_time()
     for number in range(-3, steps):
         if number == 0:
@@ -71,10 +72,9 @@ def theirs(text: Path, model: str, output: str) -> dict[str, float]:
     how = {"negative": 5, "hs": 0} if output == "negative" else {"negative": 0, "hs": 1}
     made = Word2Vec(vector_size=100, window=5, min_count=5, workers=1, sg=int(model == "skipgram"), sample=1e-3, **how)
     made.build_vocab(parts)
-    passes = max(1, round(PASSES[output]))
     start = time.process_time()
-    made.train(parts, total_examples=len(parts), epochs=passes)
-    return {"words_per_second": passes * len(words) / (time.process_time() - start)}
+    made.train(parts, total_examples=len(parts), epochs=1)
+    return {"words_per_second": len(words) / (time.process_time() - start)}
 
 
 def million(words: int) -> dict[str, float]:
@@ -107,23 +107,40 @@ def main() -> None:
     if given.million:
         print(json.dumps(million(given.million)))
         return
-    print("| kind | lamina, words/s | gensim, words/s | ratio |\n|---|---|---|---|")
+    rows = ["| kind | Lamina, words/s | gensim, words/s | ratio |", "|---|---|---|---|"]
+    print("\n".join(rows))
+    loads = [os.getloadavg()[0]]
     for model, output in KINDS:
-        found: dict[str, list[float]] = {"lamina": [], "gensim": []}
-        for _ in range(given.repeats):
-            for side, python in (("lamina", sys.executable), ("gensim", given.gensim)):
-                command = [python, __file__, str(given.text), "--side", side, model, output]
-                environment = {
-                    **os.environ,
-                    "OMP_NUM_THREADS": "1",
-                    "OPENBLAS_NUM_THREADS": "1",
-                    "MKL_NUM_THREADS": "1",
-                }
-                done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-                found[side].append(json.loads(done.stdout.splitlines()[-1])["words_per_second"])
-        cells = [f"{statistics.median(v):,.0f} ({min(v):,.0f} to {max(v):,.0f})" for v in found.values()]
-        ratio = statistics.median(found["lamina"]) / statistics.median(found["gensim"])
-        print(f"| {model}, {output} | {' | '.join(cells)} | {ratio:.2f} |", flush=True)
+        rows.append(compared(given, model, output))
+        loads.append(os.getloadavg()[0])
+        print(rows[-1], flush=True)
+    write(rows, given, loads)
+
+
+def compared(given: argparse.Namespace, model: str, output: str) -> str:
+    """A line of the table: both sides in turn, `repeats` times."""
+    found: dict[str, list[float]] = {"lamina": [], "gensim": []}
+    single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    for _ in range(given.repeats):
+        for side, python in (("lamina", sys.executable), ("gensim", given.gensim)):
+            command = [python, __file__, str(given.text), "--side", side, model, output]
+            done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **single})
+            found[side].append(json.loads(done.stdout.splitlines()[-1])["words_per_second"])
+    ratios = [own / other for own, other in zip(*found.values(), strict=True)]
+    cells = [f"{statistics.median(v):,.0f} ({min(v):,.0f} to {max(v):,.0f})" for v in found.values()]
+    ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    return f"| {model}, {output} | {' | '.join(cells)} | {ratio} |"
+
+
+def write(rows: list[str], given: argparse.Namespace, loads: list[float]) -> None:
+    """results/embed.md."""
+    from lamina.core.device import machine
+
+    here, words = machine(), len(words_of(given.text))
+    page = ["# word2vec beside gensim", "", f"Words of a text of {words:,} words per processor second, one thread, one pass, width 100.", "", *rows, ""]  # fmt: skip
+    page += [f"Medians of {given.repeats}, in turn; {here['processor']}, torch {here['torch']}; load {min(loads):.1f} to {max(loads):.1f}, {time.strftime('%Y-%m-%d')}: "
+             f"`python bench/embed.py TEXT --gensim PYTHON --repeats {given.repeats}`."]  # fmt: skip
+    (HERE / "results" / "embed.md").write_text("\n".join(page) + "\n")
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def _written_out(net, tokens, seed):
 def test_losses_and_gradients_are_those_of_the_pairs(model, output):
     net = made(model, output)
     torch.manual_seed(1)
-    tokens = torch.randint(0, 30, (2 * word2vec.GROUP,))
+    tokens = torch.randint(0, 30, (4 * word2vec.GROUP,))
     loss, pairs = net.losses(tokens, 5)
     loss.sum().backward()
     assert net.near.grad.is_sparse and (pairs[tokens < 4] == 0).all() and pairs.sum() > 200

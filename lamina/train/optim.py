@@ -139,10 +139,19 @@ class Rows(Optimizer):
         self, weights: list[Any], grads: list[Tensor], kept: list[dict[str, Tensor]], lr: float, decay: float
     ) -> None:
         for weight, grad, state in zip(weights, grads, kept, strict=True):
-            rows, place = grad._indices()[0].unique(return_inverse=True)
-            change = weight.new_zeros(len(rows), weight.shape[1]).index_add_(0, place, grad._values())
-            square = state["square"].index_add_(0, rows, change.square().mean(1))[rows]
-            weight.index_add_(0, rows, change.mul_((square.sqrt_() + 1e-8).reciprocal_()[:, None]), alpha=-lr)
+            rows, change = _once(grad)
+            mean = torch.linalg.vector_norm(change, dim=1).square_().div_(change.shape[1])
+            square = state["square"].index_add_(0, rows, mean).index_select(0, rows)
+            weight.index_add_(0, rows, change.mul_(square.sqrt_().add_(1e-8).reciprocal_()[:, None]), alpha=-lr)
+
+
+def _once(grad: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows that a sparse gradient has, each once, and their values; those that come so already are not sorted again."""
+    rows, values = grad._indices()[0], grad._values()
+    if bool((rows[1:] > rows[:-1]).all()):
+        return rows, values
+    rows, place = rows.unique(return_inverse=True)
+    return rows, values.new_zeros(len(rows), values.shape[1]).index_add_(0, place, values)
 
 
 class Muon(Optimizer):
