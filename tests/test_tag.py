@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 import lamina
+from lamina import api
 from lamina.cli import main
-from lamina.core.errors import DataError, LaminaError, SettingError
+from lamina.core.errors import DataError, LaminaError, SettingError, ShipError
 from lamina.data import _ragged, conll
 from lamina.data._asked import Sent
 from lamina.data._table import Field
@@ -15,6 +17,8 @@ from lamina.data._tokens import Tokens
 from lamina.measures import spans
 from lamina.serving._model import Model
 from lamina.serving._rows import Row
+from lamina.train.plan import Wishes
+from lamina.train.recipe import Recipe
 
 CASES = [  # as conlleval and seqeval read them
     ("B-PER I-PER O B-LOC", {("PER", 0, 1), ("LOC", 3, 3)}),
@@ -171,6 +175,8 @@ def test_names_are_learned_asked_and_shipped(net, settings, epochs, lr, least, t
     assert net != "rnn" or told[1] == "Anna/B-PER"
     pack = lamina.load(run.ship())
     assert pack.ask("in Ulm lives Dora").to_json() == run.ask("in Ulm lives Dora").to_json()
+    with pytest.raises(ShipError, match="it answers tag"):
+        run.ship("onnx")
     served = Model("tags", tmp_path, pack).answers([Row("row 0", {"text": Sent("in Ulm lives Dora")})])[0]
     assert [answer.to_json() for _, answer in served] == [pack.ask("in Ulm lives Dora").to_json()]
     assert run.score(tmp_path / "names.conll").value > least
@@ -184,3 +190,27 @@ def test_nets_and_tables_that_do_not_tag_are_refused(tmp_path, people):
         lamina.look(tmp_path / "names.conll", net="bag_of_words")
     with pytest.raises((DataError, SettingError), match="task tag learns words with a tag each"):
         lamina.look(people, task="tag")
+
+
+@pytest.mark.parametrize("net", ["rnn", "bert"])
+def test_a_killed_run_ends_in_the_same_bits(net, tmp_path, monkeypatch):
+    monkeypatch.setattr("lamina.train.engine.SAVE_VALIDATED", 0.0)
+    monkeypatch.setattr("lamina.train.ways.REPEATED", 1e9)  # always the usual way: bits are compared
+    (tmp_path / "names.conll").write_text(written(sentences(60)))
+    small = {"embedded": "8", "width": "8"} if net == "rnn" else {"width": "8", "depth": "1", "heads": "1"}
+    wishes = Wishes(net=net, net_settings=small, recipe=Recipe(steps=12, batch=8, vocabulary=300, longest=20))
+    whole = api.train(lamina.open(tmp_path / "names.conll"), wishes, tmp_path / "whole")
+    seen = []
+
+    def killed():
+        seen.append(1)
+        if len(seen) > 2:
+            raise SystemError("killed")  # at once: nothing is validated or saved after it
+
+    with pytest.raises(SystemError, match="killed"):
+        api.train(lamina.open(tmp_path / "names.conll"), wishes, tmp_path / "cut", stop=killed)
+    resumed = api.resume(tmp_path / "cut")
+    assert 0 < resumed.run.history("resumed")[0]["step"] < 12
+    for name, value in whole.net.state_dict().items():
+        assert torch.equal(value, resumed.net.state_dict()[name]), name
+    assert whole.score().numbers == resumed.score().numbers
