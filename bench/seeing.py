@@ -188,7 +188,8 @@ def page(kept: dict[str, Any]) -> str:
     lines = [
         "# Seeing",
         "",
-        "Pictures a second, decoding included, of Lamina and of a plain PyTorch loop with the same net.",
+        "Pictures a second, decoding included, of Lamina and of a plain PyTorch loop with the same net. Keras is not beside them:",
+        "keras.applications has none of the three (its smallest ResNet has 50 layers).",
         "",
     ]
     lines += ["| net | | Lamina | plain loop | ratio |", "|---|---|---|---|---|"]
