@@ -295,6 +295,23 @@ def test_order_is_every_row_once_a_pass_and_never_one_alone():
     assert torch.equal(order(30)[0], Order(37, 8, 5)(30)[0])  # asked out of order, the same
 
 
+def test_rows_that_are_gathered_many_batches_at_once_are_those_of_the_order():
+    from lamina.train import plan as planning
+
+    x = np.sin(np.arange(41.0))
+    frame = pandas.DataFrame({"x": x, "kind": list("ab") * 20 + ["a"], "y": x**2 + np.cos(7 * x)})
+    prepared = lamina.look(frame, target="y", batch=8)
+    batches = Batches(prepared.table, prepared.plan.inputs, prepared.plan.target, torch.device("cpu"))
+    task = planning.build(prepared.plan, prepared.table, torch.device("cpu"))[0]
+    feed = Feed(task, batches, prepared.plan.recipe)
+    assert feed.plain and feed.order.batch == 8
+    for step in (0, 1, 31, 32, 33, 64, 31, 5, 700):
+        alone, batch = batches.get(feed.order(step)[0]), feed(step)
+        batch["added"] = batch["numbers"]  # what is done to a batch stays with it
+        again = feed(step)
+        assert again.keys() == alone.keys() and all(torch.equal(again[k], alone[k]) for k in alone)
+
+
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 def test_flattened_weights_learn_as_apart(decay):
     """Against torch's AdamW on the tensors themselves, over a layout change and a reload."""

@@ -151,6 +151,16 @@ class Batches:
         return windows.length if windows else 0
 
     @property
+    def plain(self) -> bool:
+        """Whether rows are numbers and categories alone, in memory."""
+        return (
+            not self.streams
+            and not self.running
+            and self.tensors.keys() <= {"numbers", "categories", "target"}
+            and (self.texts is None and self.sentences is None)
+        )
+
+    @property
     def stream(self) -> Stream | None:
         """The pictures where they are streamed."""
         return self.streams.get("image")

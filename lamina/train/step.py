@@ -18,6 +18,8 @@ from lamina.train.harden import grown, worse
 from lamina.train.optim import clip, optimizers, rate
 from lamina.train.recipe import Recipe
 
+AHEAD = 32  # batches of numbers and categories that are gathered at once
+
 
 class Step:
     """Updates a net's weights by one batch. Its `micro_batch` may shrink; the effective batch never does."""
@@ -123,14 +125,14 @@ class Order:
         self.window = 0 if lengths is None else window_for(lengths, batch)
         self._shuffled: dict[int, Tensor] = {}
 
-    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
-        """Rows and their pass, int64 (batch,) each, of a step counted from 0."""
-        start, stop = step * self.batch, (step + 1) * self.batch
+    def __call__(self, step: int, steps: int = 1) -> tuple[Tensor, Tensor]:
+        """Rows and their pass, int64 (steps x batch,) each, of steps from one on, counted from 0."""
+        start, stop = step * self.batch, (step + steps) * self.batch
         first, last = start // self.rows, (stop - 1) // self.rows
         self._shuffled = {p: o for p, o in self._shuffled.items() if p >= first}
         if first == last:  # most steps, ten times as fast
-            start -= first * self.rows
-            return self._pass(first)[start : start + self.batch], torch.full((self.batch,), first)
+            here = slice(start - first * self.rows, stop - first * self.rows)
+            return self._pass(first)[here], torch.full((stop - start,), first)
         place = torch.arange(start, stop)
         order = torch.cat([self._pass(p) for p in range(first, last + 1)])
         return order[place - first * self.rows], place // self.rows
@@ -155,15 +157,31 @@ class Order:
 
 
 class Feed:
-    """Training batches: gathered, changed at random, prepared; the same for a step however often it is asked."""
+    """Training batches: gathered, changed at random, prepared; the same for a step however often it is asked.
+
+    Of numbers and categories, which nothing changes, AHEAD batches are gathered at once: a batch of the mlp of 64 rows took
+    75 us of 860 alone.
+    """
 
     def __init__(self, task: Task, batches: Batches, recipe: Recipe) -> None:
         self.task, self.batches, self.recipe = task, batches, recipe
         self.augment = named(recipe.augment)
         lengths = None if batches.texts is None else batches.texts.lengths
         self.order = Order(len(batches), recipe.batch or 2, recipe.seed, lengths)
+        self.plain = batches.plain and not task.changes
+        self._gathered: tuple[int, list[Batch]] = (-1, [])
+
+    def _ahead(self, step: int) -> Batch:
+        begun = step - step % AHEAD
+        if self._gathered[0] != begun:
+            many = self.batches.get(self.order(begun, AHEAD)[0])
+            parts = [values.split(self.order.batch) for values in many.values()]
+            self._gathered = begun, [dict(zip(many, part, strict=True)) for part in zip(*parts, strict=True)]
+        return dict(self._gathered[1][step - begun])
 
     def __call__(self, step: int) -> Batch:
+        if self.plain:
+            return self.task.prepare(self._ahead(step), training=True)
         rows, passes = self.order(step)
         batch = self.batches.draw(rows, passes, self.recipe.seed)
         if self.batches.streams:
