@@ -53,9 +53,7 @@ def finish(rows: Rows, classes: Sequence[str] = ()) -> dict[str, float]:
 def interval(rows: Rows, name: str, seed: int = 0, classes: Sequence[str] = ()) -> tuple[float, float]:
     """95 % interval of one of finish's numbers: bootstrap over pictures."""
     found, n = matched(rows, len(classes) or None), len(rows["target"])
-    if not name.startswith(
-        ("map_small", "map_medium", "map_large")
-    ):  # a draw takes as long as sizes of objects are looked at
+    if not name.startswith(("map_small", "map_medium", "map_large")):  # only these need every size of objects
         found = replace(found, hit=found.hit[:1], ignored=found.ignored[:1], objects=found.objects[:1])
     return bootstrap(lambda at: _numbers(found, np.bincount(at, minlength=n), classes)[name], n, seed, draws=200)
 
