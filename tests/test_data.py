@@ -334,6 +334,13 @@ def test_dates_are_seconds():
     assert table["d"].values[:2].tolist() == [86_400, 172_800]
 
 
+def test_dates_that_are_missing_and_far_away(tmp_path):
+    (tmp_path / "rows.csv").write_text("d,y\n" + "1,0\n,1\n,0\n1970-01-02,1\n-0,0\n3000-01-01,1\n" * 3)
+    column = lamina.open(str(tmp_path / "rows.csv"), kinds={"d": "date"})["d"]
+    assert np.isnan(column.values[[1, 2]]).all() and column.values[3] == 86_400
+    assert column.values[5] == 32_503_680_000
+
+
 def test_infinite_numbers_are_listed():
     table = lamina.open(pd.DataFrame({"x": [1.0, np.inf, 2.0, -np.inf] * 5, "y": [0, 1] * 10}))
     assert np.isnan(table["x"].values[[1, 3]]).all()

@@ -99,7 +99,8 @@ class Batches:
             elif field.kind == "running":
                 self._take_windows("tokens", values)
         if numbers:
-            self.tensors["numbers"] = torch.from_numpy(np.concatenate(numbers, 1).astype(np.float32)).to(device)
+            with np.errstate(over="ignore"):  # beyond float32 is infinite
+                self.tensors["numbers"] = torch.from_numpy(np.concatenate(numbers, 1).astype(np.float32)).to(device)
         if categories:
             self.tensors["categories"] = torch.from_numpy(np.stack(categories, 1)).to(device)
         if target and target.kind == "boxes":

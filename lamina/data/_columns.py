@@ -223,7 +223,7 @@ def _date(name: str, series: pd.Series, names: np.ndarray) -> Typed:
 
     notes: list[str] = []
     if not pd.api.types.is_datetime64_any_dtype(series):
-        texts = [t for t in series.tolist() if t]
+        texts = [t for t in series.tolist() if isinstance(t, str) and t]
         first = next((t for t in texts if re.match(r"^\d{1,2}[./-]\d{1,2}[./-]\d{2,4}", t)), None)
         day_first = first is not None and (
             "." in first or any(int(re.split(r"[./-]", t)[0]) > 12 for t in texts if re.match(r"^\d{1,2}[./-]", t))
@@ -235,7 +235,8 @@ def _date(name: str, series: pd.Series, names: np.ndarray) -> Typed:
         parsed = pd.to_datetime(series, utc=True)
     unread = series.notna().to_numpy() & parsed.isna().to_numpy()
     bad = [Bad(str(names[i]), f"{name} is '{series.iloc[i]}', not a date") for i in np.flatnonzero(unread)[:MOST_BAD]]
-    seconds = (parsed - pd.Timestamp(0, tz="UTC")).dt.total_seconds().to_numpy(np.float64, na_value=np.nan)
+    since = parsed.dt.as_unit("us") - pd.Timestamp(0, tz="UTC").as_unit("us")  # nanoseconds end in the year 2262
+    seconds = since.dt.total_seconds().to_numpy(np.float64, na_value=np.nan)
     return Typed(Column(Field(name, "date"), seconds), notes, bad)
 
 

@@ -209,7 +209,8 @@ def raw(values: Any, field: Field) -> np.ndarray:
         return np.ascontiguousarray(values.array) if values.array is not None else values.open(0, side)[None]
     if field.kind == "label":
         return np.array([*field.classes, ""], object)[values]
-    return values.astype(np.float32 if field.kind == "number" else np.float64)
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, as in training
+        return values.astype(np.float32 if field.kind == "number" else np.float64)
 
 
 def _bounded(pixels: np.ndarray) -> np.ndarray:
