@@ -141,7 +141,7 @@ def _output(trained: Trained, label: str | None) -> int | None:
 
 def _learned_from(trained: Trained, data: Any) -> Table:
     if data is None and trained.config["reader"] == "memory":
-        raise DataError("this run learned from data in memory; give it to run.explain as data=.")
+        raise DataError("this run learned from data in memory; give that as data= in Python.")
     return _saved.same_table(trained.config, trained.plan, data)
 
 

@@ -61,7 +61,7 @@ def test_rows_are_explained_from_run_to_files(people, tmp_path, capsys):
 
 def test_data_from_memory_is_asked_for(people):
     run = lamina.fit(people, target="class", epochs=2, show=False)
-    with pytest.raises(DataError, match=r"give it to run\.explain as data="):
+    with pytest.raises(DataError, match="memory; give that as data="):
         run.explain({"age": 70.0, "town": "Ulm"}, "columns")
     assert run.explain({"age": 70.0, "town": "Ulm"}).method == "integrated_gradients"
     assert run.explain({"age": 70.0, "town": "Ulm"}, data=people).method == "columns"
