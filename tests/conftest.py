@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 import lamina
+from lamina import api
 from lamina.core.run import Run
 
 torch.set_num_threads(1)
@@ -44,6 +45,31 @@ def photos(tmp_path):
             array[:10, :, first] += 150
             Image.fromarray(array).save(folder / name / f"{name}{i}.png")
     return folder
+
+
+@pytest.fixture
+def same_after_a_kill(tmp_path, monkeypatch):
+    """check(table, wishes, again): a training that is cut off without saving, and resumed, ends in the bits of a whole one."""
+    monkeypatch.setattr("lamina.train.engine.SAVE_VALIDATED", 0.0)
+    monkeypatch.setattr("lamina.train.ways.REPEATED", 1e9)  # always the usual way: bits are compared
+
+    def check(table, wishes, again=None):
+        whole, seen = api.train(table, wishes, tmp_path / "whole"), []
+
+        def killed():
+            seen.append(1)
+            if len(seen) > 2:
+                raise SystemError("killed")  # at once: nothing is validated or saved after it
+
+        with pytest.raises(SystemError, match="killed"):
+            api.train(table, wishes, tmp_path / "cut", stop=killed)
+        resumed = api.resume(tmp_path / "cut", again)
+        assert 0 < resumed.run.history("resumed")[0]["step"] < wishes.recipe.steps
+        for name, value in whole.net.state_dict().items():
+            assert torch.equal(value, resumed.net.state_dict()[name]), name
+        assert whole.score().numbers == pytest.approx(resumed.score().numbers, rel=0, abs=0, nan_ok=True)
+
+    return check
 
 
 @pytest.fixture

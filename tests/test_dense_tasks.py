@@ -7,7 +7,6 @@ import pytest
 import torch
 
 import lamina
-from lamina import api
 from lamina.core.answers import Mask, Picture
 from lamina.core.errors import SettingError
 from lamina.data._dense import Floats, Masks
@@ -176,29 +175,12 @@ def test_a_run_learns_answers_and_ships(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["mask", "picture", "denoise"])
-def test_a_killed_run_ends_in_the_same_bits(kind, tmp_path, monkeypatch):
-    monkeypatch.setattr("lamina.train.engine.SAVE_VALIDATED", 0.0)
-    monkeypatch.setattr("lamina.train.ways.REPEATED", 1e9)  # always the usual way: bits are compared
+def test_a_killed_run_ends_in_the_same_bits(kind, same_after_a_kill):
     table = scenes("mask" if kind == "denoise" else kind, rows=16)
     table = table if kind != "denoise" else table.with_(columns={"image": table["image"]}, target=None)
     how = {"task": "paint/denoise", "task_settings": {"side": "16", "tiles": "1"}} if kind == "denoise" else {}
     small = {"width": "4", "depth": "1"}
-    wishes = Wishes(**how, net="unet", net_settings=small, recipe=Recipe(steps=6, batch=8))
-    whole = api.train(table, wishes, tmp_path / "whole")
-    seen = []
-
-    def killed():
-        seen.append(1)
-        if len(seen) > 2:
-            raise SystemError("killed")  # at once: nothing is validated or saved after it
-
-    with pytest.raises(SystemError, match="killed"):
-        api.train(table, wishes, tmp_path / "cut", stop=killed)
-    resumed = api.resume(tmp_path / "cut", table)
-    assert 0 < resumed.run.history("resumed")[0]["step"] < 6
-    for name, value in whole.net.state_dict().items():
-        assert torch.equal(value, resumed.net.state_dict()[name]), name
-    assert whole.score().value == resumed.score().value
+    same_after_a_kill(table, Wishes(**how, net="unet", net_settings=small, recipe=Recipe(steps=6, batch=8)), table)
 
 
 def test_pairs_are_made_of_photographs(tmp_path):

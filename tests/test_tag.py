@@ -4,10 +4,8 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
 import lamina
-from lamina import api
 from lamina.cli import main
 from lamina.core.errors import DataError, LaminaError, SettingError, ShipError
 from lamina.data import _ragged, conll
@@ -193,24 +191,8 @@ def test_nets_and_tables_that_do_not_tag_are_refused(tmp_path, people):
 
 
 @pytest.mark.parametrize("net", ["rnn", "bert"])
-def test_a_killed_run_ends_in_the_same_bits(net, tmp_path, monkeypatch):
-    monkeypatch.setattr("lamina.train.engine.SAVE_VALIDATED", 0.0)
-    monkeypatch.setattr("lamina.train.ways.REPEATED", 1e9)  # always the usual way: bits are compared
+def test_a_killed_run_ends_in_the_same_bits(net, tmp_path, same_after_a_kill):
     (tmp_path / "names.conll").write_text(written(sentences(60)))
     small = {"embedded": "8", "width": "8"} if net == "rnn" else {"width": "8", "depth": "1", "heads": "1"}
     wishes = Wishes(net=net, net_settings=small, recipe=Recipe(steps=12, batch=8, vocabulary=300, longest=20))
-    whole = api.train(lamina.open(tmp_path / "names.conll"), wishes, tmp_path / "whole")
-    seen = []
-
-    def killed():
-        seen.append(1)
-        if len(seen) > 2:
-            raise SystemError("killed")  # at once: nothing is validated or saved after it
-
-    with pytest.raises(SystemError, match="killed"):
-        api.train(lamina.open(tmp_path / "names.conll"), wishes, tmp_path / "cut", stop=killed)
-    resumed = api.resume(tmp_path / "cut")
-    assert 0 < resumed.run.history("resumed")[0]["step"] < 12
-    for name, value in whole.net.state_dict().items():
-        assert torch.equal(value, resumed.net.state_dict()[name]), name
-    assert whole.score().numbers == resumed.score().numbers
+    same_after_a_kill(lamina.open(tmp_path / "names.conll"), wishes)
