@@ -249,9 +249,9 @@ def _check(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
     from lamina import _check_data
 
     if _check_data.is_run(options.what):
-        from lamina import checking
+        from lamina import _check_run
 
-        checking.show(options.what, options.deep, options.json, options.out)
+        _check_run.show(options.what, options.deep, options.json, options.out)
         return 0
     from lamina.data._table import Reading
 
