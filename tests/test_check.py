@@ -203,6 +203,17 @@ def test_the_last_hardened_net_is_kept(trained):
         assert kept == (steps[-1] if last else max(validated, key=lambda v: (v["accuracy"], -v["loss"]))["step"])
 
 
+def test_attacks_ask_only_rows_that_still_stand(aim, monkeypatch):
+    asked, logs = [], attacks.Aim.logs
+    monkeypatch.setattr(attacks.Aim, "logs", lambda self, image: asked.append(len(image)) or logs(self, image))
+    turned = attacks.pgd(aim, 0.5)
+    assert asked == sorted(asked, reverse=True) and asked[-1] < asked[0] == len(aim.batch["image"])
+    del asked[:]
+    attacks.noise(aim, 0.5)
+    assert asked == sorted(asked, reverse=True) and asked[-1] < asked[0] == len(aim.batch["image"])
+    assert aim.right(turned).double().mean() < 0.2
+
+
 def test_bad_words(people, tmp_path, capsys):
     run = lamina.fit(people, target="age", epochs=1, show=False, run=tmp_path / "run")
     assert main(["check", str(run.path)]) == 2

@@ -23,7 +23,7 @@ from lamina.data._batches import Batches
 from lamina.nets._row import RowEncoder
 from lamina.train import engine, freeze, optim, ways
 from lamina.train._state import Average
-from lamina.train.budget import Clock
+from lamina.train.budget import Budget, Clock
 from lamina.train.engine import fit
 from lamina.train.health import Health
 from lamina.train.recipe import Recipe
@@ -293,6 +293,12 @@ def test_order_is_every_row_once_a_pass_and_never_one_alone():
         assert sorted(seen[passes == p].tolist()) == list(range(37))
     assert not torch.equal(seen[passes == 0], seen[passes == 1])
     assert torch.equal(order(30)[0], Order(37, 8, 5)(30)[0])  # asked out of order, the same
+
+
+def test_the_end_keeps_time_for_features_that_validations_go_without():
+    budget, clock = Budget(Recipe(minutes=1.0), 100), Clock(time.monotonic(), 60.0, tests=3.0, features=2.0)
+    budget.observe(clock, 0.1, validation_seconds=0.5)
+    assert clock.scoring == pytest.approx(3 * (0.5 + 2.0))
 
 
 def test_rows_that_are_gathered_many_batches_at_once_are_those_of_the_order():
