@@ -66,7 +66,7 @@ WRONG = [
     ("empty", "", "the first: a/1.txt is empty"),
     ("noise", "", "a/1.txt is binary, not text"),
     ("few", "", "class 'a' of few has one row"),
-    ("fine.csv", "--net gpt", "which gpt does not answer; try --net bag_of_words"),
+    ("fine.csv", "--net char_rnn", "which char_rnn does not answer; try --net bag_of_words"),
     ("a.txt,a.txt", "--net rnn", "which rnn does not answer; try --net seq2seq or translator"),
     ("empty.mbox", "", "empty.mbox is empty"),
     ("noise.eml", "", "does not begin as a mail does"),

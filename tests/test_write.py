@@ -6,6 +6,7 @@ import math
 import textwrap
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -280,3 +281,37 @@ def test_a_net_that_does_not_write_says_so(tmp_path, people):
 def test_tokens_must_be_a_number_of_tokens(book):
     with pytest.raises(DataError, match="--context"):
         lamina.open(book, context=1)
+
+
+def test_a_net_that_learned_to_write_learns_labels(tmp_path):
+    """Its weights are taken but for the answer, the tokens are its own, texts are cut to what it sees, and it learns."""
+    random = np.random.default_rng(0)
+    kinds = {"sea": ["ship", "wave", "deck"], "farm": ["cow", "barn", "hay"]}
+    fill = ["old", "red", "big", "tall", "new"]
+    rows = [
+        (
+            f"{' '.join(random.choice(fill, 3))} {random.choice(kinds[k])} and {random.choice(kinds[k])} {random.choice(fill)} again",
+            k,
+        )
+        for k in ["sea", "farm"] * 60
+    ]
+    (tmp_path / "book.txt").write_text("\n".join(text for text, _ in rows * 3))
+    small = {"width": 32, "depth": 1, "heads": 2}
+    how = {"net": "gpt", "net_settings": small, "context": 36, "tokens": "characters", "steps": 30, "show": False}
+    written = lamina.fit(tmp_path / "book.txt", run=tmp_path / "written", **how)
+    table = pd.DataFrame(rows, columns=["text", "kind"])
+    how = {"target": "kind", "weights": str(written.path), "show": False, "freeze": "none", "epochs": 30}
+    run = lamina.fit(table, run=tmp_path / "told", **how)
+    assert run.plan.net == "gpt" and run.plan.net_config["classes"] == 2 and run.plan.net_config["length"] == 36
+    assert run.plan.inputs[0].tokens == written.plan.target.tokens and run.plan.inputs[0].shape == (35,)
+    assert any("are longer and are cut" in why for why in run.plan.why)
+    (fitted,) = [why for why in run.plan.why if "tensors fit" in why]
+    assert f"{len(written.net.state_dict())} tensors fit" in fitted and "2 stay as drawn (classifier.bias" in fitted
+    assert run.score().value > 0.9
+    assert lamina.load(run.ship()).ask("we saw the deck").to_json() == run.ask("we saw the deck").to_json()
+    frozen = lamina.fit(table, run=tmp_path / "frozen", **{**how, "freeze": "features", "epochs": 1})
+    assert torch.equal(frozen.net.layers[0].wide.weight, written.net.layers[0].wide.weight)
+    again = lamina.look(tmp_path / "book.txt", weights=str(written.path)).plan
+    assert again.net_config["classes"] == 0 and again.recipe.freeze == "none"  # of few rows; nothing could stay
+    with pytest.raises(SettingError, match="gpt has no `features` that could be frozen"):
+        lamina.look(tmp_path / "book.txt", weights=str(written.path), freeze="features")

@@ -1,7 +1,10 @@
 """GPT: a transformer that reads a text and says what comes next. Radford 2019, https://github.com/openai/gpt-2
 
 style gpt2 is the paper's: layer norms, learned positions, GELU. style modern has rotary positions (Su 2021,
-https://arxiv.org/abs/2104.09864), root-mean-square norms (Zhang 2019, https://arxiv.org/abs/1910.07467) and no biases. small is GPT-2's 124 million weights. Letters: B batch, T tokens, C width, V vocabulary.
+https://arxiv.org/abs/2104.09864), root-mean-square norms (Zhang 2019, https://arxiv.org/abs/1910.07467) and no biases. small is
+GPT-2's 124 million weights. With `classes` it answers about a whole text, from what it made of all its tokens, or of the last one
+(Radford 2018, https://openai.com/index/language-unsupervised, section 3.2): a net that learned to write begins so with what it
+learned (--weights RUN). Letters: B batch, T tokens, C width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -16,16 +19,21 @@ from torch.nn import functional as F
 from lamina.core.check import divides, within
 from lamina.core.errors import SettingError, unknown
 from lamina.nets._attention import Cache, SelfAttention, turning
+from lamina.nets._text import pooled
 
 TAKES = ("tokens",)
-ANSWERS = "the next token"
+ANSWERS = ("the next token", "")
+TOKENS = "pairs"  # of texts that it answers about
+LONGEST = 256
+RECIPE = {"lr": 1e-3, "batch": 32, "epochs": 12.0}
+FINE = {"lr": 5e-4}  # where weights came
 SIZES: dict[str, dict] = {
     "4x128": {"depth": 4, "width": 128, "heads": 4},
     "6x384": {"depth": 6, "width": 384, "heads": 6},
     "small": {"depth": 12, "width": 768, "heads": 12, "style": "gpt2"},
     "medium": {"depth": 24, "width": 1024, "heads": 16, "style": "gpt2"},
 }
-STYLES = ("gpt2", "modern")
+STYLES, POOLS = ("gpt2", "modern"), ("mean", "last")
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,10 @@ class Config:
     """the answer layer has the weights of the embedding"""
     dropout: float = 0.0
     """share dropped after the embedding, attention and dense layers"""
+    classes: int = 0
+    """outputs for a whole text; 0: it foresees the next token"""
+    pool: str = "mean"
+    """the answer about a text comes from the mean over its tokens or from the last one: mean last"""
 
 
 class Layer(nn.Module):
@@ -74,7 +86,7 @@ def _norm(config: Config) -> nn.Module:
 
 
 class Net(nn.Module):
-    """tokens (B, T) int64, T <= length -> logits (B, T, V) of the token after each.
+    """tokens (B, T) int64, T <= length -> logits (B, T, V) of the token after each; with classes: 0 = padding behind a text -> (B, classes).
 
     `start` and `go_on` give the same with a cache: what was seen before is not computed again.
     Raises SettingError, or NameUnknown for a style that does not exist.
@@ -88,21 +100,24 @@ class Net(nn.Module):
         within("net.dropout", config.dropout, 0, 0.95)
         within("net.depth", config.depth, 1, 200)
         divides("net.heads", config.heads, "net.width", config.width)
-        if config.style not in STYLES:
-            raise unknown("style", config.style, STYLES)
+        for what, name, known in (("style", config.style, STYLES), ("pooling", config.pool, POOLS)):
+            if name not in known:
+                raise unknown(what, name, known)
         rotary = config.style == "modern"
         if rotary and config.width // config.heads % 2:
             raise SettingError(
                 f"net.width / net.heads (={config.width // config.heads}) must be even for rotary positions."
             )
-        self.length = config.length
+        self.length, self.pool, told = config.length, config.pool, config.classes > 0
         self.embed = nn.Embedding(config.vocabulary, config.width)
         self.places = None if rotary else nn.Embedding(config.length, config.width)
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.depth))
         self.norm = _norm(config)
-        self.answer = None if config.tied else nn.Linear(config.width, config.vocabulary, False)
-        self.turns = rotary
+        self.answer = None if config.tied or told else nn.Linear(config.width, config.vocabulary, False)
+        if told:
+            self.features, self.classifier = nn.Identity(), nn.Linear(config.width, config.classes)
+        self.told, self.turns = told, rotary
         cosine, sine = turning(config.length if rotary else 0, config.width // config.heads)
         self.register_buffer("cosine", cosine, persistent=False)
         self.register_buffer("sine", sine, persistent=False)
@@ -132,7 +147,15 @@ class Net(nn.Module):
         for i, layer in enumerate(self.layers):
             x = layer(x, turns, caches[i] if caches else None)
         x = self.norm(x)
+        if self.told:
+            return self.classifier(self.features(self._of_text(x, tokens > 0)))
         return F.linear(x, self.embed.weight) if self.answer is None else self.answer(x)
+
+    def _of_text(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x (B, T, C), of which `mask` (B, T) shows the tokens -> (B, C)."""
+        if self.pool == "mean":
+            return pooled(x, mask, "mean")
+        return x.gather(1, (mask.sum(1) - 1).clamp(min=0)[:, None, None].expand(-1, 1, x.shape[2])).squeeze(1)
 
     def start(self) -> list[Cache]:
         """The state before a text: one cache a layer."""

@@ -163,9 +163,10 @@ def built(content: dict[str, Any], tensors: dict[str, Tensor]) -> Found:
         task = planning.task_of(content["task"], target, content["options"])
         if task.threshold != content["threshold"]:
             raise ShipError(f"its threshold is {content['threshold']}, and this Lamina's is {task.threshold}.")
-        if kind.answers and content["net_config"].get("classes", task.outputs) != task.outputs:
+        outputs = task.hints.get("classes", task.outputs)
+        if kind.answers and content["net_config"].get("classes", outputs) != outputs:
             raise ShipError(
-                f"its net answers {content['net_config']['classes']!r:.20} classes, and there are {task.outputs}."
+                f"its net answers {content['net_config']['classes']!r:.20} classes, and there are {outputs}."
             )
         net = _net(content["net"], content["net_config"], weights)
     except LaminaError:

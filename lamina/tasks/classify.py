@@ -56,6 +56,14 @@ class Classify(Task):
         return {"weights": [round(float(w), 6) for w in np.sqrt(weights)]}
 
     @property
+    def reasons(self) -> list[str]:
+        if not self.options.get("weights"):
+            return []
+        return [
+            f"Some classes of {self.target.name} are rare: they weigh more in the loss, and balanced accuracy chooses the best net."
+        ]
+
+    @property
     def outputs(self) -> int:
         return len(self.target.classes)
 

@@ -49,6 +49,10 @@ class Regress(Task):
         }
 
     @property
+    def reasons(self) -> list[str]:
+        return [f"{self.target.name} is positive and skewed: its logarithm is learned."] if self.options["log"] else []
+
+    @property
     def outputs(self) -> int:
         return 1
 

@@ -37,6 +37,22 @@ def chosen(kind: type[Task], wishes: Wishes, table: Table) -> tuple[Wishes, weig
     return wishes, given, [*([reason] if reason else []), *why]
 
 
+def frozen_in_vain(net: nn.Module, asked: Recipe, recipe: Recipe) -> bool:
+    """Whether features shall stay by the amount of data alone, of a net that has none apart from its answer.
+
+    Raises SettingError where it was asked for.
+    """
+    if recipe.freeze != "features":
+        return False
+    try:
+        freeze.parts(net)
+    except SettingError:
+        if asked.freeze == "features":
+            raise
+        return True
+    return False
+
+
 def built_on(net: str, given: weights.Source | None) -> dict[str, str]:
     """Settings of a net that builds on another: the one that published weights are of."""
     setting = getattr(catalog.find("nets", net), "BUILDS_ON", None)

@@ -85,13 +85,13 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
             f"task {task} learns {kind.reads or ' or '.join(kind.target_kind) + ' columns'}; '{target.name}' of {table.source} "
             f"holds {target.kind} values."
         )
+    begun = table, wishes
     wishes, given_weights, told = begin.chosen(kind, wishes, table)
     table, why = _used(table, kind, wishes.net, wishes.recipe.side)
     if given_weights:
         keep = kind.whole or bool(wishes.recipe.side)
         table, reasons = begin.as_learned(table, given_weights, wishes.recipe.freeze, keep)
         why = [w for w in why if not (reasons and w.startswith("Pictures "))] + reasons
-    why += told
     table = table.with_column(kind.completed(table))
     target, given = table[target.name].field, _input_kind(tuple(table.inputs))
     nets, habits = kind.usual(wanted)
@@ -103,10 +103,9 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
     built_on |= begin.built_on(name, given_weights)
     _check_answers(task, kind, name, nets[given])
     table, reasons = reading.with_tokens(table, name, wishes.recipe, kind.cut_into, given_weights)
-    inputs, why = tuple(table.inputs), why + reasons
+    inputs, why = tuple(table.inputs), why + told + reasons
     given = _input_kind(inputs)
     options = kind.settled(table, wanted)
-    why += _option_reasons(task, options, target)
     passes = _passes(table, wishes.recipe, device.choose(wishes.device))
     recipe, reasons = _recipe(table, wishes.recipe, given, passes, habits, name, kind.whole)
     if task == "classify":
@@ -124,8 +123,10 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
     settings |= {**_suited(name, inputs, {**settings, **hints, **wished}), **hints, **wished}
     if given_weights:
         with torch.device("meta"):
-            fitted = weights.fitting(given_weights, net_of(name, settings), name, target)[1]
-        reasons.append(fitted.sentence(given_weights.name))
+            net = net_of(name, settings)
+        if begin.frozen_in_vain(net, begun[1].recipe, recipe):  # few rows, but nothing that could stay
+            return make(begun[0], replace(begun[1], recipe=replace(begun[1].recipe, freeze="none")))
+        reasons.append(weights.fitting(given_weights, net, name, target)[1].sentence(given_weights.name))
         recipe = replace(recipe, weights=given_weights.key)
     plan = Plan(task, options, name, settings, inputs, target, recipe, wishes.device, tuple(why + reasons))
     return plan, table
@@ -309,16 +310,6 @@ def _passes(table: Table, recipe: Recipe, where: torch.device) -> float:
         times.append(time.perf_counter() - start)
     seconds = 60 * recipe.minutes - BESIDE - BESIDE_ROW * len(table)
     return max(0.0, seconds) / (min(times) * len(table.rows(TRAIN)) / 64)
-
-
-def _option_reasons(task: str, options: dict[str, Any], target: Field) -> list[str]:
-    if options.get("weights"):
-        return [
-            f"Some classes of {target.name} are rare: they weigh more in the loss, and balanced accuracy chooses the best net."
-        ]
-    if options.get("log"):
-        return [f"{target.name} is positive and skewed: its logarithm is learned."]
-    return []
 
 
 def _recipe(

@@ -104,7 +104,8 @@ def sizes(name: str, net: ModuleType, inputs: Sequence[Field]) -> dict[str, Any]
     if len(texts) < len(inputs) and not set(net.TAKES) & {"numbers", "image"}:
         other = next(f.name for f in inputs if f.kind != "text")
         raise SettingError(f"{name} reads texts alone; try --net bag_of_words, or leave {other} out with --ignore.")
-    return {"vocabulary": len(texts[0].tokens or ()), "context": sum(f.shape[0] + 1 for f in texts)}
+    places = sum(f.shape[0] + 1 for f in texts)
+    return {"vocabulary": len(texts[0].tokens or ()), "context": places, "length": places}
 
 
 def _without(table: Table, texts: list[Field], name: str) -> tuple[Table, list[str]]:
