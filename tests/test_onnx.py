@@ -106,6 +106,13 @@ def test_the_resizing_inside_is_lamina_s(frame):
         assert apart.max() <= (0 if (height, width) == frame[1:] else 3) and apart.mean() < 0.2
 
 
+def test_pictures_of_the_frame_s_size_are_not_resized(shipped):
+    graph = onnx.load(shipped["lenet"][1]).graph
+    (branch,) = [node for node in graph.node if node.op_type == "If"]
+    kept, resized = ([n.op_type for n in a.g.node] for a in sorted(branch.attribute, key=lambda a: len(a.g.node)))
+    assert kept == ["Cast", "Transpose", "Reshape"] and len(resized) > 80 and len(graph.node) < 50
+
+
 def test_it_tells_what_it_is_and_not_where_it_was_made(shipped):
     run, path, _ = shipped["lenet"]
     model = onnx.load(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,7 @@ ROWS = 64  # texts that are asked at once
 LARGEST = (
     1 << 22
 )  # pixels of an answer in the picture's own size; a larger one is answered in its proportions with so many
+PLAIN = ("image", "number", "date")  # kinds of column whose values need no other code than their own
 SAID = ("answer", "chosen", "token")  # outputs that are made of others, where there are others
 
 
@@ -60,7 +62,7 @@ class Asked:
         """What the texts of its inputs are cut into."""
         return next((f.tokens for f in self.inputs if f.tokens), None) or Tokens("bytes")
 
-    @property
+    @cached_property
     def given(self) -> list[str]:
         """Outputs of the file that answers are made of."""
         names = self.content.get("outputs") or (["probabilities"] if self.classes else ["answer"])
@@ -96,11 +98,27 @@ class Asked:
 
     def outputs(self, table: Table) -> dict[str, np.ndarray]:
         """What the file gives for a table, by name, an entry per row: "probabilities" (rows, classes), "answer" (rows,) and so on."""
+        given = self._at_once(table)
+        if given:
+            return dict(zip(self.given, self.session.run(self.given, given), strict=True))
         return self._run(table.conform(self.inputs), self.given)
+
+    def _at_once(self, table: Table) -> dict[str, np.ndarray] | None:
+        """What the session is given for a row that needs no more than to be handed over: a small net answers in a tenth of a millisecond."""
+        given = {}
+        for field in self.inputs:
+            column = table.columns.get(field.name)
+            if len(table.names) != 1 or column is None or column.field.kind != field.kind or field.kind not in PLAIN:
+                return None
+            if field.kind == "image" and column.values.array is None:
+                return None
+            given[self.names[field.name]] = raw(column.values, field)
+        return given
 
     def _run(self, table: Table, names: list[str]) -> dict[str, np.ndarray]:
         parts = [self.session.run(names, given) for given in self._given(table)]
-        found = {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}
+        columns = parts[0] if len(parts) == 1 else [np.concatenate(column) for column in zip(*parts, strict=True)]
+        found = dict(zip(names, columns, strict=True))
         if self.target.kind == "sentence":
             found["first"] = found.pop("next")
         return found
@@ -108,11 +126,11 @@ class Asked:
     def _given(self, table: Table) -> Iterator[dict[str, np.ndarray]]:
         """What the session is given: pictures in files one by one, since their sizes differ; else many rows at once."""
         own = [table[f.name].values for f in self.inputs if f.kind == "image"]
-        area = sum(int(np.prod(p.array.shape[1:])) for p in own if p.array is not None)
+        area = sum(math.prod(p.array.shape[1:]) for p in own if p.array is not None)
         step = 1 if any(p.array is None for p in own) else max(1, min(1024, PIXELS // max(1, area)))
         step = min(step, ROWS) if any(f.tokens for f in self.inputs) else step
         for start in range(0, len(table), step):
-            part = table.take(np.arange(start, min(start + step, len(table))))
+            part = table.take(np.arange(start, min(start + step, len(table)))) if step < len(table) else table
             known = [f for f in self.inputs if f.kind not in ("text", "sentence", "running")]
             given = {self.names[f.name]: raw(part[f.name].values, f) for f in known}
             yield {**given, **self._tokens(part)}

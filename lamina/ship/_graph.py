@@ -24,7 +24,7 @@ from lamina.data._batches import DAY, Batches
 from lamina.data._decode import KERNEL
 from lamina.data._table import Table
 from lamina.data._tokens import PADDING, START
-from lamina.ship import _parcel
+from lamina.ship import _parcel, _skip
 from lamina.ship._parcel import Parcel
 from lamina.tasks._task import Batch
 
@@ -206,6 +206,10 @@ def exported(parcel: Parcel) -> onnx.ModelProto:
         logger.setLevel(level)
     assert program
     model = program.model_proto
+    pictures = [given.name for given, (_, kind) in zip(model.graph.input, whole.slots, strict=True) if kind == "image"]
+    for i, (picture, frame) in enumerate(zip(pictures, whole.frames, strict=True)):
+        assert isinstance(frame, Cover)
+        _skip.skip(model.graph, f"frames.{i}", picture, (frame.channels, frame.height, frame.width))
     _named(model, parcel, whole.slots)
     return model
 
