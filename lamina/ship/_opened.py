@@ -235,7 +235,7 @@ class _Weightless(TorchFunctionMode):
         if name in ("mul", "sub", "add") and len(args) == 2 and not kwargs:
             shapes = [a.shape for a in args if isinstance(a, Tensor) and a.dtype == torch.float32]
             if len(shapes) == sum(isinstance(a, Tensor) for a in args):
-                return torch.empty(torch.broadcast_shapes(*shapes))
+                return torch.empty(np.broadcast_shapes(*shapes))  # torch's own loads sympy
         return func(*args, **(kwargs or {}))
 
 
