@@ -5,6 +5,7 @@ import base64
 import contextlib
 import http.client
 import io
+import itertools
 import json
 import os
 import shutil
@@ -23,9 +24,10 @@ import pytest
 from PIL import Image
 
 import lamina
+from lamina import writing
 from lamina.cli import main
 from lamina.core.errors import SettingError
-from lamina.serving import _gather, _model, serve
+from lamina.serving import _door, _gather, _model, serve
 from lamina.serving._guard import permitted
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -364,6 +366,99 @@ def test_a_full_queue_a_deadline_and_a_swap(monkeypatch, tmp_path):
         assert isinstance(asked(port, "/ask", row, JSON)[1]["answer"], float)
         file.write_bytes(b"damaged")
         assert isinstance(asked(port, "/ask", row, JSON)[1]["answer"], float)
+
+
+def test_a_full_queue_refuses_where_it_reads(monkeypatch):
+    """Of requests that come at once, as many as the queue holds are let in; what is refused leaves its connection in use."""
+    hold, begun, usual, cycles = threading.Event(), threading.Event(), _model.Model.together, []
+
+    def held(self, tables):
+        if threading.current_thread().name.startswith("lamina-net"):
+            begun.set()
+            assert hold.wait(PATIENCE)
+        return usual(self, tables)
+
+    def counted(self, url, scope):
+        told = refusal(self, url, scope)
+        cycles.append(told is None)
+        return told
+
+    refusal = _door.Door.refusal
+    monkeypatch.setattr(_door.Door, "refusal", counted)
+    monkeypatch.setattr(_gather, "QUICK", 0)
+    content = picture()
+    head = f"POST /ask HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: {len(content)}\r\n\r\n"
+    whole = head.encode() + content
+    with served(GOLDEN / "digits.onnx", queue=2, wait_ms=0) as port, contextlib.ExitStack() as stack:
+        monkeypatch.setattr(_model.Model, "together", held)
+        lines = [stack.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE)) for _ in range(8)]
+        lines[0].sendall(whole)
+        assert begun.wait(PATIENCE)
+        for line in lines[1:]:
+            line.sendall(whole)
+        told = [statuses(line, 1) for line in lines[3:]]
+        assert told == [[503]] * 5 and cycles == [True] * 3 + [False] * 5
+        lines[-1].sendall(whole + whole)  # one behind the other
+        assert statuses(lines[-1], 2) == [503, 503]
+        lines[-1].sendall(whole[:-9])  # in parts, as a large one: its body is read, and then it is refused
+        lines[-1].sendall(whole[-9:])
+        assert statuses(lines[-1], 1) == [503]
+        lines[-1].sendall(whole.replace(b"localhost", b"elsewhere"))
+        assert statuses(lines[-1], 1) == [421]
+        hold.set()
+        assert [statuses(line, 1) for line in lines[:3]] == [[200]] * 3
+        lines[-1].sendall(whole)
+        assert statuses(lines[-1], 1) == [200]
+
+
+def statuses(line, count):
+    """Statuses of so many answers on a connection."""
+    found, held = [], b""
+    while len(found) < count:
+        head, end, rest = held.partition(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]) if end else 0
+        if end and len(rest) >= length:
+            found.append(int(head[9:12]))
+            held = rest[length:]
+            continue
+        part = line.recv(1 << 16)
+        assert part
+        held += part
+    assert not held
+    return found
+
+
+def test_streams_end_with_the_server_and_leave_nothing_behind(monkeypatch):
+    """Clients that go while a text is written hold up nothing; a text that has no end is ended when the server ends."""
+    monkeypatch.setattr(serve, "DRAIN", 5.1)
+    monkeypatch.setattr(writing, "write", lambda *_, **__: itertools.repeat("a"))
+    told = []
+
+    def begun(port):
+        """A connection on which a text comes."""
+        while True:
+            line = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+            line.request("POST", "/write/write", "{}", JSON)
+            answer = line.getresponse()
+            if answer.status == 200:
+                assert answer.readline() == b'data: {"text": "a"}\n'
+                return line, answer
+            assert answer.status == 503  # the one who went is still being noticed
+            answer.close()
+            line.close()
+
+    with served(GOLDEN / "write.safetensors") as port:
+        for _ in range(12):
+            line, answer = begun(port)
+            answer.close()
+            line.close()
+        line, answer = begun(port)
+        reader = threading.Thread(target=lambda: told.extend(answer.read().split(b"\n\n")))
+        reader.start()
+    reader.join(PATIENCE)
+    answer.close()
+    line.close()
+    assert told[-2:] == [b'data: {"end": "the server ends"}', b""]
 
 
 def test_sigterm_loses_nothing_and_needs_no_torch(tmp_path):

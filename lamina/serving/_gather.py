@@ -47,15 +47,25 @@ class Gatherer:
         self.model, self.executor, self.metrics, self.most, self.wait = model, executor, metrics, most, wait
         self.queue: deque[Waiting] = deque()
         self.row_seconds, self.last = max(model.row_seconds, 1e-5), 1
+        self.coming = 0
+        """requests that came whole and were let in, and are not in the queue yet (expect)"""
         self._some, self._closed = asyncio.Event(), False
         self._pump = asyncio.get_running_loop().create_task(self._run())
 
     def admit(self) -> None:
         """Raises Refused (503) where the queue is full; it is asked before a request is decoded."""
-        if len(self.queue) >= self.most:
+        if len(self.queue) + self.coming >= self.most:
             self.metrics.add("lamina_refused_total", model=self.model.name, why="full")
             again = math.ceil(len(self.queue) * self.row_seconds)
-            raise Refused(503, f"{len(self.queue)} requests wait already; come again later.", max(1, again))
+            raise Refused(503, f"{self.most} requests wait already; come again later.", max(1, again))
+
+    def expect(self) -> None:
+        """Keep a place for a request that came whole, until what answers it begins; there are no others in between."""
+        self.coming += 1
+        asyncio.get_running_loop().call_soon(self._came)
+
+    def _came(self) -> None:
+        self.coming -= 1
 
     async def ask(self, work: Row | Callable[[Model], Any], deadline: float) -> Any:
         """The answer (and notes) of a row, or what a function of the model returns. Raises Refused (503, 504), LaminaError."""

@@ -59,7 +59,7 @@ class Guard:
             await send(message)
 
         try:
-            self._admit(scope, headers)
+            self.admit(scope, headers)
             scope["lamina.body"] = await self._body(receive)
             await self.app(scope, receive, counted)
         except Refused as refused:
@@ -70,7 +70,8 @@ class Guard:
         finally:
             self.metrics.request(scope.get("lamina.address", "other"), status, time.monotonic() - begun)
 
-    def _admit(self, scope: dict[str, Any], headers: dict[bytes, bytes]) -> None:
+    def admit(self, scope: dict[str, Any], headers: dict[bytes, bytes]) -> None:
+        """Raises Refused for a request that is not answered, by its head."""
         host = headers.get(b"host", b"").decode("latin-1")
         if not self.known(host):
             raise Refused(421, "this server does not go by that name; lamina serve --name NAME adds one.")
@@ -132,12 +133,18 @@ async def _heard(receive: Any) -> None:
 
 async def answer(send: Send, status: int, value: Any, again: int | None = None, more: bool = False) -> None:
     """Send JSON. `more`: the caller ends the answer."""
+    body, headers = error(status, value, again)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+def error(status: int, value: Any, again: int | None = None) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """Body and headers of an answer in JSON."""
     body = WRITTEN(value).encode("utf-8", "replace")
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     headers += [(b"retry-after", str(again).encode())] if again else []
     headers += [(b"www-authenticate", b"Bearer")] if status == 401 else []
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": more})
+    return body, headers
 
 
 def permitted(address: str, token: str | None, insecure: bool) -> None:

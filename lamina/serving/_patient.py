@@ -5,16 +5,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
+import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MOST = 1 << 16  # bytes of a head
 
 
-def protocol(seconds: float, linger: float) -> type:
-    """A class of connections. `linger`: seconds in which a connection that was just accepted may send its first request."""
+class _Refused:
+    """Stands for what answers a request where there was no need for it."""
+
+    response_complete, message_event = True, asyncio.Event()
+
+
+REFUSED: Any = _Refused()
+
+
+def protocol(seconds: float, linger: float, refusal: Callable[[bytes, dict[str, Any]], bytes | None]) -> type:
+    """A class of connections. `linger`: seconds in which a connection that was just accepted may send its first request.
+
+    `refusal`: by url and head (ASGI's scope) the answer to a request that came at once and is not let in; None for any other.
+    """
 
     class Patient(HttpToolsProtocol):
         """One connection."""
@@ -25,6 +39,8 @@ def protocol(seconds: float, linger: float) -> type:
         _fresh = False
         """whether the request began with what came last, which may hold the end of another one too"""
         _held = 0
+        _body: list[bytes] | None = None
+        """what came behind a head that nobody was told of yet"""
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
@@ -45,7 +61,13 @@ def protocol(seconds: float, linger: float) -> type:
         def data_received(self, data: bytes) -> None:
             self._fresh = False
             super().data_received(data)
-            if self._whole and self.cycle is not None and not self.cycle.response_complete:
+            if self._body is not None and not self.transport.is_closing():  # there is more to come of it
+                try:
+                    self._begin()
+                except (httptools.HttpParserError, UnicodeDecodeError):
+                    self.send_400_response("Invalid HTTP request received.")
+                    return
+            if self._whole and self.cycle is not None and (self.cycle is REFUSED or not self.cycle.response_complete):
                 return
             if self._head:
                 self._held += 0 if self._fresh else len(data)
@@ -57,17 +79,44 @@ def protocol(seconds: float, linger: float) -> type:
 
         def on_message_begin(self) -> None:
             self._head = self._fresh = True
-            self._whole, self._held = False, 0
+            self._whole, self._held, self._body = False, 0, None
             super().on_message_begin()
 
         def on_headers_complete(self) -> None:
             self._head = False
             self._calm()
+            free, parser = self.cycle is None or self.cycle.response_complete, cast(Any, self.parser)
+            if free and not self.expect_100_continue and not parser.should_upgrade():
+                self._body = []
+            else:
+                super().on_headers_complete()
+
+        def _begin(self) -> None:
+            """Let a request in whose head and body, as far as it came, were held."""
+            held, self._body = self._body, None
             super().on_headers_complete()
+            for part in held or []:
+                super().on_body(part)
+
+        def on_body(self, body: bytes) -> None:
+            if self._body is None:
+                super().on_body(body)
+            else:
+                self._body.append(body)
 
         def on_message_complete(self) -> None:
             self._whole = True
             self._calm()
+            if self._body is not None:
+                scope, parser = cast(dict[str, Any], self.scope), cast(Any, self.parser)
+                scope["method"] = parser.get_method().decode("ascii")
+                told = refusal(self.url, scope) if parser.should_keep_alive() else None
+                if told:
+                    self._body, self.cycle = None, REFUSED
+                    self.transport.write(told)
+                    self.on_response_complete()
+                    return
+                self._begin()
             super().on_message_complete()
 
         def connection_lost(self, exc: Exception | None) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-import queue
+import math
 import threading
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from lamina.core.errors import LaminaError
@@ -17,6 +18,7 @@ from lamina.serving._model import Model
 
 MOST = 2  # texts that are written at once
 LONGEST = 10_000  # tokens of a text
+AHEAD = 64  # pieces that are written before the client took them
 KNOWN = {
     "start": str,
     "length": int,
@@ -47,7 +49,8 @@ class Streams:
     """The texts that are being written."""
 
     running: int = 0
-    tasks: set[threading.Thread] = field(default_factory=set)
+    last: float = math.inf
+    """time.monotonic() up to which the server lives"""
 
     async def begin(self, model: Model, wished: dict[str, Any], until: float) -> AsyncIterator[bytes]:
         """Events "data: {"text": ...}", and at the end one with {"end": why}. Raises Refused (400, 503)."""
@@ -62,40 +65,43 @@ class Streams:
         self.running += 1
         return self._events(pieces, until)
 
+    def end(self, within: float) -> None:
+        """Let the texts that are being written end in so many seconds; what they were until then is told."""
+        self.last = time.monotonic() + within
+
     async def _events(self, pieces: Any, until: float) -> AsyncIterator[bytes]:
-        line: queue.Queue = queue.Queue(64)
-        stopped = threading.Event()
+        loop, line = asyncio.get_running_loop(), asyncio.Queue()
+        room, stopped = threading.Semaphore(AHEAD), threading.Event()
+
+        def tell(told: dict[str, str]) -> bool:
+            while not stopped.is_set():
+                if room.acquire(timeout=0.5):
+                    with contextlib.suppress(RuntimeError):  # the loop is closed
+                        loop.call_soon_threadsafe(line.put_nowait, told)
+                        return True
+                    return False
+            return False
 
         def produce() -> None:
             why = "done"
             try:
                 for piece in pieces:
-                    while not stopped.is_set():
-                        try:
-                            line.put({"text": piece}, timeout=0.5)
-                            break
-                        except queue.Full:
-                            continue
-                    if stopped.is_set() or time.monotonic() > until:
-                        why = "deadline"
+                    if not tell({"text": piece}):
+                        return
+                    if time.monotonic() > min(until, self.last):
+                        why = "deadline" if time.monotonic() > until else "the server ends"
                         break
             except LaminaError as error:
                 why = str(error)
             except Exception:  # the client is told that it broke off
                 why = "it failed inside"
-            while not stopped.is_set():
-                try:
-                    line.put({"end": why}, timeout=0.5)
-                    return
-                except queue.Full:
-                    continue
+            tell({"end": why})
 
-        thread = threading.Thread(target=produce, daemon=True)
-        thread.start()
+        threading.Thread(target=produce, daemon=True).start()
         try:
-            loop = asyncio.get_running_loop()
             while True:
-                told = await loop.run_in_executor(None, line.get)
+                told = await line.get()
+                room.release()
                 yield f"data: {json.dumps(told, ensure_ascii=False)}\n\n".encode("utf-8", "replace")
                 if "end" in told:
                     return

@@ -187,7 +187,7 @@ async def serve(options: Options, listening: socket.socket, ready: Callable[[Cal
     """Open the models and answer until a signal, or what `ready` is given, ends it. Raises LaminaError where a model cannot be opened."""
     import uvicorn
 
-    from lamina.serving import _app, _patient
+    from lamina.serving import _app, _door, _patient
     from lamina.serving._model import named, opened
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
@@ -202,7 +202,7 @@ async def serve(options: Options, listening: socket.socket, ready: Callable[[Cal
         int(options.body_mb * 1e6),
     )
     config = uvicorn.Config(
-        guard, http=_patient.protocol(options.seconds, LINGER), ws="none", lifespan="off", access_log=False, log_config=None,
+        guard, http=_patient.protocol(options.seconds, LINGER, _door.Door(state, guard).refusal), ws="none", lifespan="off", access_log=False, log_config=None,
         proxy_headers=False, server_header=False, timeout_keep_alive=15,
         timeout_graceful_shutdown=DRAIN, limit_concurrency=CONNECTIONS, backlog=BACKLOG,
     )  # fmt: skip
@@ -222,6 +222,7 @@ async def serve(options: Options, listening: socket.socket, ready: Callable[[Cal
         watcher = loop.create_task(_watch(state, paths, options, again))
         done, _ = await asyncio.wait({running, loop.create_task(ending.wait())}, return_when=asyncio.FIRST_COMPLETED)
         state.ready, guard.draining = False, True
+        state.streams.end(DRAIN - 5)
         watcher.cancel()
         if running not in done:
             await asyncio.sleep(LINGER)

@@ -36,7 +36,8 @@ function panel(root, about, ask, streamed) {
         drawAnswer(right, answer, last);
       }
     } catch (error) {
-      right.replaceChildren(make("p", "wrong", error.message));
+      const wrong = make("p", "wrong", error.message);
+      if (streamed) right.append(wrong); else right.replaceChildren(wrong); // what was written until then stays
     }
     right.dispatchEvent(new CustomEvent("answered", { bubbles: true }));
   };
