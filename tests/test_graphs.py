@@ -19,15 +19,21 @@ import lamina
 from lamina.cli import main
 from lamina.core.errors import SettingError, ShipError
 from lamina.data._augment import uniform
+from lamina.data._batches import Batches
 from lamina.data._tokens import END, START
 from lamina.judge.score import Score
 from lamina.nets import _boxes, seq2seq, translator
 from lamina.ship import _int8, _parcel, _steps, program
 from lamina.ship import onnx as form
 from lamina.tasks import _beam, _sampling
+from lamina.train import evaluate
 
 GOLDEN = Path(__file__).parent / "golden"
 PHOTOS = Path(sklearn.datasets.__file__).parent / "images"
+
+spec = importlib.util.spec_from_file_location("make", GOLDEN / "make.py")
+make = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(make)
 
 
 def parcel_of(name):
@@ -188,6 +194,22 @@ def test_int8_tells_what_it_gives_and_costs(wish, tmp_path):
             _int8.check({**found, "lost": lost}, False)
 
 
+@pytest.mark.parametrize(("name", "kind"), [("mask", "mask"), ("depth", "picture")])
+def test_int8_measures_pictures_as_training_does(name, kind, tmp_path):
+    made = make.scenes(kind, 40)
+    rows = _int8.Wish(made.take(np.arange(20)), made.take(np.arange(20, 40)))
+    opened, pack = lamina.load(GOLDEN / f"{name}.onnx"), lamina.load(GOLDEN / f"{name}.safetensors")
+    small = tmp_path / "small.onnx"
+    small.write_bytes(_int8.quantised(opened.path.read_bytes(), opened, rows))
+    found = _int8.measured(opened, form.load(small), pack.task, rows)
+    batches = Batches(rows.test, pack.inputs, pack.task.target, torch.device("cpu"))
+    wanted = pack.task.finish(evaluate.statistics(pack.task, pack.net, batches))[pack.task.better]
+    assert found["plain"] == pytest.approx(wanted, rel=1e-4) and (found["int8"] != found["plain"] or name == "mask")
+    worse = found["int8"] - found["plain"] if pack.task.lower_is_better else found["plain"] - found["int8"]
+    assert found["lost"] == pytest.approx(worse if name == "mask" else worse / found["plain"])
+    assert found["low"] <= found["lost"] <= found["high"]
+
+
 def _names(table):
     column = table["label"] if "label" in table.columns else table[table.target]
     return np.array([column.field.classes[i] for i in column.values])
@@ -201,7 +223,7 @@ def test_what_cannot_be_carried_is_said_before_it_is_tried(wish, monkeypatch, tm
     cases = [
         (packed, "onnx", "it is seq2seq, and in that sequences are packed"),
         (packed, "program", "it is seq2seq"),
-        (dataclasses.replace(parcel_of("mask"), int8=wish), "onnx", "int8 is measured for classify and regress"),
+        (dataclasses.replace(packed, int8=wish), "onnx", "int8 is measured for .*, detect, and it answers translate"),
     ]
     for parcel, to, message in cases:
         with pytest.raises(ShipError, match=f"{to} cannot carry this net: {message}"):

@@ -30,8 +30,8 @@ CALIBRATED = 256  # training rows that ranges are taken from
 ROWS = 16  # of them at a time
 MOST_LOSS = 0.01  # of the score, beyond which a file is kept only when asked for
 TIMED = 60  # answers that are timed
-DRAWS = 300  # of the bootstrap
-TASKS = ("classify", "regress")
+DRAWS, DRAWING = 300, 20  # of the bootstrap; seconds that they may take
+TASKS = ("classify", "regress", "verify", "segment", "paint", "detect")
 KINDS = ["Conv", "MatMul", "Gemm"]  # nodes that are made smaller; of products only those with weights
 
 
@@ -47,7 +47,7 @@ class Wish:
 
 def refusal(task: str) -> str:
     """Why a net cannot be made int8; "" when it can."""
-    return "" if task in TASKS else f"int8 is measured for {' and '.join(TASKS)}, and this answers {task}"
+    return "" if task in TASKS else f"int8 is measured for {', '.join(TASKS)}, and it answers {task}"
 
 
 def quantised(plain: bytes, opened: Asked, wish: Wish) -> bytes:
@@ -93,17 +93,23 @@ def _parts(opened: Asked, table: Table) -> Iterator[dict[str, np.ndarray]]:
 def measured(plain: Asked, small: Asked, task: Task, wish: Wish) -> dict[str, Any]:
     """Bytes, milliseconds an answer and score of both files on the test rows, and what is lost with its 95 % interval.
 
-    The loss is a difference of scores where more is better, and a share of the score where less is.
+    The loss is a difference where the score is a share of 1, and a part of the score where it is not.
     """
+    from lamina.judge.score import PERCENT
+
     rows = [_statistics(file, task, wish.test) for file in (plain, small)]
     name = task.better
 
     def lost(at: np.ndarray) -> float:
         a, b = (task.finish({k: v[at] for k, v in part.items()})[name] for part in rows)
-        return (b - a) / max(abs(a), 1e-30) if task.lower_is_better else a - b
+        worse = b - a if task.lower_is_better else a - b
+        return worse if name in PERCENT else worse / max(abs(a), 1e-30)
 
     every = np.arange(len(wish.test))
-    low, high = bootstrap(lost, len(every), 0, DRAWS)
+    begun = time.perf_counter()
+    lost(every)
+    draws = int(min(DRAWS, max(50, DRAWING / (time.perf_counter() - begun))))  # detections take long to be matched
+    low, high = bootstrap(lost, len(every), 0, draws)
     times = _milliseconds(plain, small, wish.test)
     return {
         "score": name, "rows": len(every), "plain": task.finish(rows[0])[name], "int8": task.finish(rows[1])[name],
@@ -115,9 +121,16 @@ def measured(plain: Asked, small: Asked, task: Task, wish: Wish) -> dict[str, An
 
 def _statistics(file: Asked, task: Task, table: Table) -> dict[str, np.ndarray]:
     """What task.finish takes, of all rows."""
-    output = file.outputs(table)
-    target = table.conform([task.target])[task.target.name].values
-    return {**output, "target": np.asarray(target), "loss": np.zeros(len(target))}
+    import torch
+
+    from lamina.data._batches import Batches
+
+    batches, parts = Batches(table, file.inputs, task.target, torch.device("cpu")), []
+    for start in range(0, len(table), ROWS):
+        rows = np.arange(start, min(start + ROWS, len(table)))
+        output = {k: torch.from_numpy(v) for k, v in file.outputs(table.take(rows)).items()}
+        parts.append(task.scored(output, task.prepare(batches.get(torch.from_numpy(rows)), training=False)))
+    return {k: np.concatenate([part[k].numpy() for part in parts]) for k in parts[0]}
 
 
 def _milliseconds(plain: Asked, small: Asked, table: Table) -> list[float]:

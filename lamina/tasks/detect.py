@@ -63,7 +63,10 @@ class Detect(Task):
     def score(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         output = net(*inputs(net, batch))
         loss = net.losses(output, batch["target"])  # type: ignore[operator]
-        rows = {"boxes": net.found(output), "target": batch["target"], "loss": loss}  # type: ignore[operator]
+        return {**self.scored({"boxes": net.found(output)}, batch), "loss": loss}  # type: ignore[operator]
+
+    def scored(self, output: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        rows = super().scored(output, batch)
         return {**rows, "size": batch["size"]} if "size" in batch else rows
 
     def finish(self, rows: dict[str, np.ndarray]) -> dict[str, float]:

@@ -186,8 +186,16 @@ class Paint(Dense):
 
     def score(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         output = net(*inputs(net, batch)).float()
-        value = self._sized(self.way.value(output, batch), batch["target"])
-        return {**self.way.statistics(value, batch), "loss": self.way.losses(output, batch)}
+        value = self.way.value(output, batch)
+        return {**self._measured(value, batch), "loss": self.way.losses(output, batch)}
+
+    def scored(self, output: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        value = output[self.way.output_name]
+        found = self._measured(value[:, None] if value.dim() == 3 else value, batch)
+        return {**found, "loss": torch.zeros(len(value))}
+
+    def _measured(self, value: Tensor, batch: Batch) -> dict[str, Tensor]:
+        return self.way.statistics(self._sized(value, batch["target"]), batch)
 
     @staticmethod
     def _sized(value: Tensor, target: Tensor) -> Tensor:

@@ -74,10 +74,13 @@ class Verify(Task):
         return (points[:rows] - points[rows:]).norm(dim=1)
 
     def score(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        distance, who = self._distance(net, batch), batch["target"]
+        distance = self._distance(net, batch)
+        return self.scored({"distance": distance, "threshold": _threshold(net).expand(len(distance))}, batch)
+
+    def scored(self, output: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        distance, limit, who = output["distance"], output["threshold"], batch["target"]
         same = who[:, 0] == who[:, 1]
         loss = torch.where(same, distance**2, (APART - distance).clamp(min=0) ** 2)
-        limit = _threshold(net).expand(len(distance))
         wrong = torch.where(same, distance - limit, limit - distance)
         found = {"distance": distance, "target": same.long(), "who": who, "threshold": limit, "loss": loss}
         return {**found, "wrong": wrong}
