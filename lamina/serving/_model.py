@@ -26,7 +26,7 @@ from lamina.serving._rows import Row
 
 SIZES = (2, 4, 8, 16, 32, 64)
 ROWS = 8  # that are asked alone, to compare with
-PROVING = 5.0  # seconds that a proof may take
+PROVING = 2.0  # seconds that a proof may take
 GATHERED = ("image", "number", "date", "label")  # kinds of column whose rows have one shape
 
 
