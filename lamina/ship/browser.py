@@ -3,7 +3,8 @@
 Inside it are the ONNX file of `--to onnx` and onnxruntime-web (https://www.npmjs.com/package/onnxruntime-web, MIT), compressed;
 `lamina fetch browser` brings that once. `--out FOLDER/`, with the stroke at its end, writes a folder instead that any
 static server gives out: index.html, net.onnx and the runtime. #selftest behind the address asks the ten examples in the browser and
-writes what differs to the page and the console.
+writes what differs to the page and the console. WebAssembly runs the net, and the page says so: a runtime with WebGPU has twice the
+size (28 MB), and whether its answers are the same could not be tried without a browser that has it.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ const opening = (async () => {
   ort.env.wasm.numThreads = 1;
   ort.env.logLevel = "error";
   const session = await ort.InferenceSession.create(net, { executionProviders: ["wasm"] });
-  state.textContent = `Opened in ${((performance.now() - begun) / 1000).toFixed(1)} s.`;
+  state.textContent = `Opened in ${((performance.now() - begun) / 1000).toFixed(1)} s; WebAssembly runs it.`;
   return { ort, session };
 })();
 opening.catch((error) => { state.textContent = `This browser cannot run the net: ${error.message}`; state.className = "wrong"; });
@@ -96,7 +96,7 @@ panel(document.getElementById("panel"), told, async (values) => {
     given.tokens = whole(ort, ids, [1, ids.length]);
   }
   const begun = performance.now(), found = await session.run(given);
-  state.textContent = `Answered in ${(performance.now() - begun).toFixed(1)} ms.`;
+  state.textContent = `Answered in ${(performance.now() - begun).toFixed(1)} ms by WebAssembly.`;
   return answered(found);
 });
 
