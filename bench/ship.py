@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -30,42 +31,111 @@ import malformed as damage  # noqa: E402
 from asking import Server, clients, form, free, lamina_server, request  # noqa: E402
 
 
+def home():
+    return Path(os.environ.get("LAMINA_HOME") or Path.home() / ".cache" / "lamina") / "bench-ship"
+
+
 def models(folder):
     """A lenet of the digits as pack and ONNX file, and a picture."""
-    import lamina
-
-    home = Path(os.environ.get("LAMINA_HOME") or Path.home() / ".cache" / "lamina") / "bench-ship"
-    if not (home / "lenet" / "score.json").exists():
-        lamina.fit("digits", net="lenet", epochs=1 if QUICK else 5, show=False, run=home / "lenet")
-    run = lamina.load(home / "lenet")
-    table = lamina.open("digits")
+    run, table = lenet()
     made = io.BytesIO()
     Image.fromarray(table["image"].values.open(0)[..., 0]).save(made, "PNG")
     (folder / "digit.png").write_bytes(made.getvalue())
     return run.ship("pack", folder / "lenet"), run.ship("onnx", folder / "lenet"), folder / "digit.png"
 
 
-def latency(folder):
-    """p50 of one picture in process."""
+def lenet():
+    """(run, its data): the digits."""
     import lamina
 
-    pack, onnx, _ = models(folder)
-    import onnxruntime
+    if not (home() / "lenet" / "score.json").exists():
+        lamina.fit("digits", net="lenet", epochs=1 if QUICK else 5, show=False, run=home() / "lenet")
+    return lamina.load(home() / "lenet"), lamina.open("digits")
 
-    rows = lamina.open("digits").take(np.arange(1))
-    session = onnxruntime.InferenceSession(str(onnx), providers=["CPUExecutionProvider"])
-    given = {"image": np.asarray(rows["image"].values.array)}
-    opened = {"pack": lamina.load(pack), "onnx": lamina.load(onnx)}
-    ways = {name: (lambda o=o: o.outputs(rows)) for name, o in opened.items()}
-    ways["onnxruntime by hand"] = lambda: session.run(["probabilities"], given)
-    times = {name: [] for name in ways}
-    for turn in range(30 if QUICK else 1000):  # in turns, so that what else the machine does meets all alike
-        for name, way in ways.items():
-            begun = time.perf_counter()
-            way()
-            if turn >= 10:
-                times[name].append(time.perf_counter() - begun)
-    return {name: round(1e3 * statistics.median(t), 4) for name, t in times.items()}
+
+def resnet18():
+    """(run, its data): 60 pictures of noise at 224 x 224, one update; without mirroring, which would ask the net twice."""
+    import lamina
+
+    for number in range(60):
+        path = home() / "noise" / f"{number % 2}" / f"{number}.png"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.random.default_rng(number).integers(0, 256, (224, 224, 3), np.uint8)
+            Image.fromarray(pixels).save(path)
+    table = lamina.open(home() / "noise")
+    if not (home() / "resnet18" / "score.json").exists():
+        lamina.fit(
+            table, net="resnet/18", steps=1, batch=8, side=224, augment="none", show=False, run=home() / "resnet18"
+        )
+    return lamina.load(home() / "resnet18"), table
+
+
+def latency(folder):
+    """Milliseconds (p50) of one picture in process, by every form of lenet (28 x 28) and resnet/18 (224 x 224), beside onnxruntime used by
+    hand: the bare net as torch exports it, the pixels divided and the softmax taken in numpy. How long a net takes does not depend
+    on what it learned: resnet/18 made one update on pictures of noise."""
+    found = {}
+    for make, turns in ((lenet, 1000), (resnet18, 100)):
+        ways = forms(folder, make)
+        times = {name: [] for name in ways}
+        for turn in range(
+            10 + (turns // 20 if QUICK else turns)
+        ):  # in turns: what else the machine does meets all alike
+            for name, way in ways.items():
+                begun = time.perf_counter()
+                way()
+                if turn >= 10:
+                    times[name].append(time.perf_counter() - begun)
+        told = {name: 1e3 * statistics.median(t) for name, t in times.items()}
+        found |= {f"{make.__name__}, {name}": round(value, 3) for name, value in told.items()}
+        fastest = min((name for name in told if name != BY_HAND), key=told.__getitem__)
+        found[f"{make.__name__}, {fastest} / {BY_HAND}"] = round(told[fastest] / told[BY_HAND], 2)
+    return found
+
+
+BY_HAND = "onnxruntime by hand"
+
+
+def forms(folder, make):
+    """What answers one picture, by name: the forms of a run, and onnxruntime by hand."""
+    import onnxruntime
+    import torch
+
+    import lamina
+
+    run, table = make()
+    row = lamina.load(run.ship("pack", folder / "a")).examples.take(np.arange(1))
+    pixels = np.asarray(row["image"].values.array)
+    small = run.ship("onnx", folder / "int8", int8=True, anyway=True, data=table)
+    opened = {name: lamina.load(run.ship(name, folder / "a")) for name in ("pack", "onnx")} | {
+        "int8": lamina.load(small)
+    }
+    program = torch.export.load(run.ship("program", folder / "a")).module()
+
+    def by_program():
+        with torch.inference_mode():
+            return [t.numpy() for t in program(torch.from_numpy(pixels))]
+
+    net, shape = run.net.cpu().eval(), run.plan.inputs[0].shape
+    with warnings.catch_warnings(action="ignore"):
+        torch.onnx.export(
+            net, (torch.zeros(2, *shape),), folder / "bare.onnx", dynamo=False, input_names=["x"], output_names=["y"],
+            dynamic_axes={"x": {0: "rows"}, "y": {0: "rows"}},
+        )  # fmt: skip
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = len(os.sched_getaffinity(0))
+    bare = onnxruntime.InferenceSession(folder / "bare.onnx", options, providers=["CPUExecutionProvider"])
+
+    def by_hand():
+        logits = bare.run(["y"], {"x": pixels.transpose(0, 3, 1, 2).astype(np.float32) / 255})[0]
+        shares = np.exp(logits - logits.max(1, keepdims=True))
+        return shares / shares.sum(1, keepdims=True)
+
+    with torch.no_grad():
+        wanted = net(torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255).softmax(1).numpy()
+    assert np.allclose(by_hand(), wanted, atol=1e-4)
+    return {**{n: lambda o=o: o.outputs(row) for n, o in opened.items()}, "program": by_program, BY_HAND: by_hand}
 
 
 def throughput(folder):
@@ -194,15 +264,20 @@ def swapped(server):
     return int(sum(server.counted("lamina_swaps_total").values()))
 
 
+TORCH = [sys.executable, "-c", "import torch"]
+
+
 def cold(folder):
-    """Seconds of a whole `lamina ask FILE picture`, a new process each time."""
+    """Seconds of a whole `lamina ask FILE picture`, a new process each time; Python keeps what it compiled, as where Lamina is installed."""
     pack, onnx, picture = models(folder)
-    found = {}
-    for name, file in (("pack", pack), ("onnx", onnx)):
+    found, known = {}, {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    ask = [sys.executable, "-m", "lamina", "ask"]
+    for name, words in (("pack", [*ask, pack, picture]), ("onnx", [*ask, onnx, picture]), ("import torch", TORCH)):
         times = []
+        subprocess.run(words, check=True, capture_output=True, env=known)
         for _ in range(2 if QUICK else 11):
             begun = time.perf_counter()
-            subprocess.run([sys.executable, "-m", "lamina", "ask", file, picture], check=True, capture_output=True)
+            subprocess.run(words, check=True, capture_output=True, env=known)
             times.append(time.perf_counter() - begun)
         found[name] = round(statistics.median(times), 3)
     return found
