@@ -123,6 +123,11 @@ def target_line(table: Table) -> str:
     if column.field.kind == "number":
         low, middle, high = np.quantile(column.values, [0, 0.5, 1])
         return f"{column.field.name}: {low:,.6g} to {high:,.6g}, median {middle:,.6g}"
+    if column.field.kind == "itself":
+        return "none: the rows are learned for their own sake"
+    if column.field.kind == "sentence":
+        low, middle, high = np.quantile([len(text.split()) for text in column.values], [0, 0.5, 1])
+        return f"{column.field.name}: sentences of {low:,.0f} to {high:,.0f} words, median {middle:,.0f}"
     if column.field.kind == "same":
         same = int((column.values[:, 0] == column.values[:, 1]).sum())
         return f"{column.field.name}: {same:,} pairs are the same, {len(column.values) - same:,} different"
@@ -135,8 +140,9 @@ def target_line(table: Table) -> str:
     if column.field.kind == "labels":
         held = column.values.sum(0)
     else:
-        boxes = column.field.kind == "boxes"
-        codes = np.concatenate([b[:, 4].astype(int) for b in column.values]) if boxes else column.values
+        boxes, tags = (column.field.kind == kind for kind in ("boxes", "tags"))
+        parts = [b[:, 4].astype(int) if boxes else b for b in column.values] if boxes or tags else column.values
+        codes = np.concatenate(parts) if boxes or tags else column.values
         held = np.bincount(codes, minlength=len(column.field.classes))
     shown = ", ".join(f"{n} {int(held[i]):,}" for i, n in enumerate(column.field.classes[:12]))
     return f"{column.field.name}: {shown}{', ...' if len(held) > 12 else ''}"

@@ -17,10 +17,11 @@ from lamina import _saved
 from lamina.core import catalog, config
 from lamina.core.check import within
 from lamina.core.errors import DataError, LaminaError, SettingError, unknown
-from lamina.data._asked import opened
+from lamina.data import _encoding
+from lamina.data._asked import NAMED, is_file, opened
 from lamina.data._batches import Batches
 from lamina.data._store import shared
-from lamina.data._table import TEST, Field, Table
+from lamina.data._table import TEST, Column, Field, Table
 from lamina.explain._draw import pixels
 from lamina.explain._method import Explanation, Question
 from lamina.tasks._task import Batch
@@ -36,7 +37,8 @@ FIRST = (
     "occlusion",
     "saliency",
 )  # the first that fits is taken when none is named
-EXPLAINED = ("label", "labels", "number")  # kinds of answer
+EXPLAINED = ("label", "labels", "number", "sentence")  # kinds of answer
+TRANSLATED = ("attention",)  # what explains a sentence
 ALONE = ("dream",)  # takes long and is asked for by name
 Left = list[tuple[str, str]]
 
@@ -66,7 +68,8 @@ def explain(
     if method not in (None, ALL):
         return name, [_one(trained, batch, question, str(method), settings)], []
     found, left = [], []
-    for each in FIRST if method is None else [m for m in catalog.names("explain") if m not in ALONE]:
+    first = TRANSLATED if trained.plan.target.kind == "sentence" else FIRST
+    for each in first if method is None else [m for m in catalog.names("explain") if m not in ALONE]:
         try:
             found.append(_one(trained, batch, question, each, {}))
         except LaminaError as error:
@@ -128,12 +131,16 @@ def _one(trained: Trained, batch: Batch, question: Question, name: str, settings
 
 def _output(trained: Trained, label: str | None) -> int | None:
     if trained.plan.target.kind not in EXPLAINED:
-        raise SettingError(f"explanations are of labels and numbers; this net answers {trained.plan.target.kind}.")
+        raise SettingError(
+            f"explanations are of labels and numbers, and of translations; this net answers {trained.plan.target.kind}."
+        )
     if label is None:
         return None
     classes = trained.plan.target.classes
     if not classes:
-        raise SettingError(f"{trained.plan.target.name} is a number and has no class '{label}'; leave the class out.")
+        raise SettingError(
+            f"{trained.plan.target.name} is a {trained.plan.target.kind} and has no class '{label}'; leave the class out."
+        )
     if label not in classes:
         raise unknown("class", label, classes)
     return classes.index(label)
@@ -157,6 +164,8 @@ def _batch(trained: Trained, source: Any, table: Any, inputs: Sequence[Field]) -
             raise DataError(f"test row {source} is not there; the run has {len(rows):,} test rows, from 0.")
         found = table().take(rows[source : source + 1])
         name = f"test-{source}"
+    elif isinstance(source, str) and inputs[0].kind == "sentence":
+        found, name = _sentence(source, inputs[0]), "sentence"
     else:
         found = opened(source, [*trained.plan.inputs, trained.plan.target])
         if len(found) != 1:
@@ -167,6 +176,18 @@ def _batch(trained: Trained, source: Any, table: Any, inputs: Sequence[Field]) -
         name = "row" if isinstance(source, dict) else Path(str(found.names[0])).stem
     device = next(trained.net.parameters()).device
     return name, trained.task.prepare(Batches(found, inputs, None, device).slice(0, 1), training=False)
+
+
+def _sentence(text: str, field: Field) -> Table:
+    """One sentence, or the file of one, as a table of that column. Raises DataError."""
+    lines = _encoding.content(Path(text)).splitlines() if is_file(text) else [text]
+    if len(lines) != 1 or not lines[0].strip():
+        raise DataError(
+            f"{text[:NAMED]!r} holds {len(lines)} lines; one sentence of a word or more is explained at a time."
+        )
+    values = np.array([lines[0].strip(), None], object)[:-1]
+    columns = {field.name: Column(field, values)}
+    return Table(columns, "the sentence that is asked about", "parallel", np.array(["sentence"], object), tried=1)
 
 
 def _row(text: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ class Display:
         self.cell: Any = None  # the notebook's output that is written over
         self.printed = 0.0
         self.begun = False
-        self.rate = "rows/s"
+        self.rate, self.each, self.timed = "rows/s", 1, True
 
     def say(self, sentence: str, style: str = "yellow") -> None:
         """One sentence, above the progress line."""
@@ -44,6 +45,9 @@ class Display:
         """The plan, before training."""
         table, plan = prepared.full, prepared.plan
         self.rate = "images/s" if any(f.kind == "image" for f in plan.inputs) else "rows/s"
+        if window := next((f.shape[0] for f in plan.inputs if f.kind == "running"), 0):
+            self.rate, self.each = "tokens/s", window
+        self.timed = plan.recipe.minutes is not None
         weights = sum(p.numel() for p in net.parameters())
         recipe = plan.recipe
         better = prepared_name(plan)
@@ -51,7 +55,11 @@ class Display:
             ("data", data_line(prepared)),
             ("split", split_line(prepared)),
             ("question", question_line(plan)),
-            ("baseline", f"always the same answer: {shown(better, constant)} {better} on validation"),
+            *(
+                [("baseline", f"always the same answer: {shown(better, constant)} {better} on validation")]
+                if math.isfinite(constant)
+                else []
+            ),
             ("net", f"{plan.net}, {weights:,} weights{_settings(plan.net_config)}"),
             (
                 "recipe",
@@ -72,7 +80,12 @@ class Display:
     def report(self, report: Report) -> None:
         """The progress line, and what health has to say."""
         if not self.begun and report.passes_left:
-            self.say(f"About {report.passes + report.passes_left:.3g} passes fit into the time.", "dim")
+            how = (
+                "About {:.3g} passes fit into the time."
+                if self.timed
+                else "That is {:.3g} passes over the training rows."
+            )
+            self.say(how.format(report.passes + report.passes_left), "dim")
         self.begun = True
         for sentence in report.sentences:
             self.say(sentence)
@@ -105,7 +118,7 @@ class Display:
         best = "" if report.best is None else f"{report.name} {shown(report.name, report.best)} best  "
         line.append(f"pass {report.passes:.1f}  loss {report.loss:.3f}  ")
         line.append(best, "bold")
-        line.append(f"{report.rows_per_second:,.0f} {self.rate}  ")
+        line.append(f"{self.each * report.rows_per_second:,.0f} {self.rate}  ")
         line.append(f"data {report.waiting:.0%}  {clock(report.seconds_left)} left", "dim")
         return line
 
@@ -125,10 +138,10 @@ class Display:
         self.console.print(
             fields([("took", f"{clock(seconds)}, scoring included"), ("report", str(path / "report.html"))])
         )
+        asked = trained.task.given or ('"TEXT"' if any(f.tokens for f in trained.columns[0]) else "FILE")
+        first = f'write {path} --start "TEXT"' if hasattr(trained.task, "write") else f"ask {path} {asked}"
         self.console.print(
-            Text(
-                f"  next: lamina ask {path} FILE    lamina score {path} --on DATA    lamina report {path}", style="dim"
-            ),
+            Text(f"  next: lamina {first}    lamina score {path} --on DATA    lamina report {path}", style="dim"),
             soft_wrap=True,
         )
 
@@ -143,8 +156,11 @@ class Display:
         self.console.print(
             fields(
                 [
-                    ("against", "   ".join(f"{n} {v}" for n, v in rows)),
-                    ("also", "   ".join(f"{n} {v}" for n, v in others)),
+                    *(
+                        (title, "   ".join(f"{n} {v}" for n, v in told))
+                        for title, told in (("against", rows), ("also", others))
+                        if told
+                    ),
                     *(
                         [(f"{classes[0][0]} of", "   ".join(f"{n} {shown('map', v)}" for _, n, v in classes))]
                         if classes
@@ -197,7 +213,9 @@ def data_line(prepared: Prepared) -> str:
         f"{n} {k} column{'s' if n > 1 else ''}" if k != "image" else f"pictures ({images})" for k, n in kinds.items()
     ]
     bad = f", {len(table.bad)} bad ones left out" if table.bad else ""
-    return f"{Path(table.source).name or table.source}: {len(table):,} rows, {', '.join(parts)}{bad}"
+    two = table.source.split(",") if any(f.kind == "sentence" for f in inputs) else [table.source]  # FILE,FILE
+    name = " and ".join(Path(part).name for part in two) or table.source
+    return f"{name}: {len(table):,} rows, {', '.join(parts)}{bad}"
 
 
 def split_line(prepared: Prepared) -> str:

@@ -62,7 +62,7 @@ WRONG = [
     ("a.txt,gone.txt", "", "no such file: gone.txt"),
     ("gone.txt,a.txt", "", "no such file: gone.txt"),
     ("a.txt,empty.txt", "", "empty.txt is empty"),
-    ("noise.txt,a.txt", "", "noise.txt is not UTF-8"),
+    ("noise.txt,a.txt", "", "noise.txt is binary, not text"),
     ("empty", "", "the first: a/1.txt is empty"),
     ("noise", "", "a/1.txt is binary, not text"),
     ("few", "", "class 'a' of few has one row"),

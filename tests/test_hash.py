@@ -1,5 +1,7 @@
 """Codes of bits: searched as distances written out, learned without labels, shipped."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ import torch
 from torch import nn
 
 import lamina
+from lamina.cli import main
 from lamina.core.errors import DataError, NameUnknown, SettingError
 from lamina.nets import semantic_hash
 from lamina.tasks import _codes
@@ -71,7 +74,7 @@ def test_texts_of_a_kind_get_like_codes(tmp_path):
         lamina.look(frame, task="hash", target="kind", net="rnn")
 
 
-def test_texts_without_labels_get_codes(tmp_path):
+def test_texts_without_labels_get_codes(tmp_path, capsys):
     (tmp_path / "texts").mkdir()
     for i, (_, text) in enumerate(of_two_kinds()):
         (tmp_path / "texts" / f"{i}.txt").write_text(f"{text} {text}")
@@ -86,6 +89,15 @@ def test_texts_without_labels_get_codes(tmp_path):
     ]
     apart = [int(np.unpackbits(codes[0] ^ other).sum()) for other in codes[1:]]
     assert apart[0] < apart[1]
+    near = run.answers("ship wave sail deck", tmp_path / "texts")[0]
+    texts = [(tmp_path / "texts" / f"{i}.txt").read_text() for i in range(220)]
+    every = [np.frombuffer(bytes.fromhex(answer.text), np.uint8) for _, answer in run.answers(*texts)[0]]
+    bits = np.unpackbits(np.stack(every) ^ codes[0], axis=1).sum(1)
+    assert [answer.bits for _, answer in near] == sorted(bits.tolist())[:10] and near[0][1].all_bits == 16
+    assert all(answer.bits == bits[int(name.removesuffix(".txt"))] for name, answer in near)
+    assert main(["ask", str(run.path), "ship wave sail deck", str(tmp_path / "texts"), "--json"]) == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()[-10:]]
+    assert [line["answer"] for line in told] == sorted(bits.tolist())[:10]
     table = pd.DataFrame({"text": [text for _, text in of_two_kinds()]})
     assert lamina.look(table, task="hash").plan.target.kind == "itself"
     (tmp_path / "one.txt").write_text("a text that stands alone and goes on\n" * 60)

@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from rich.console import Console
 
 import lamina
@@ -12,7 +13,7 @@ from lamina._look import look
 from lamina.cli import main
 from lamina.core.errors import DataError
 from lamina.data import _alike, mail
-from lamina.judge import _texts
+from lamina.judge import _texts, sheet
 from lamina.train.plan import Wishes
 
 WORDS = [
@@ -166,6 +167,39 @@ def test_scripts_and_languages():
     assert _texts.script("\u05e9\u05dc\u05d5\u05dd a") == "Hebrew" and _texts.script("12 !") == ""
     assert _texts.language("Das ist nicht ein Haus und die Katze") == "German"
     assert _texts.language("the cat and the dog of that house") == "English" and _texts.language("cat dog") == ""
+
+
+LOOKED = [
+    ("book.txt", "--net.width 8 --net.depth 1", "the token after each", "tokens"),
+    ("pairs.tsv", "--net seq2seq --net.width 8", "translation: sentences of 5 to 5 words, median 5", "words"),
+    ("reviews", "--task mask --net.width 8 --net.depth 1", "the rows are learned for their own sake", "words"),
+    ("reviews", "--task hash --net.hidden 8", "class: bad 30, good 30", "words"),
+    ("names.conll", "--net rnn --net.width 8", "tags: O 40, B-PER 20", "tags"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "flags", "target", "counted"), LOOKED, ids=lambda v: v[:12])
+def test_look_says_and_draws_every_kind_of_text(data, flags, target, counted, folders, tmp_path, monkeypatch, capsys):
+    """Its picture has bars for texts, too: how many words they have, which tokens are common."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "book.txt").write_text("a long way to go, said she, and went on\n" * 60)
+    (tmp_path / "pairs.tsv").write_text(
+        "".join(f"the dog number {i} sleeps\tle chien num {i} dort\n" for i in range(60))
+    )
+    (tmp_path / "names.conll").write_text("".join(f"Anna{i}\tB-PER\nsees\tO\nhim\tO\n\n" for i in range(20)))
+    assert main(["look", data, *flags.split()]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert target in said
+    with Image.open(tmp_path / "runs" / f"look-{data}.png") as picture:
+        blue = np.asarray(picture.convert("RGB")) == np.array(sheet.BAR)
+    assert blue.all(2).sum() > 200 and counted in "".join(sheet.COUNTED.values())
+
+
+def test_a_setting_that_is_unlike_all_names_them(folders, capsys):
+    assert main(["look", str(folders), "--net", "rnn", "--net.kind", "gru"]) == 2
+    assert "no setting '--net.kind'; there is: --net.classes, " in capsys.readouterr().err
+    assert main(["look", str(folders), "--net", "rnn", "--net.widht", "8"]) == 2
+    assert "did you mean '--net.width'?" in capsys.readouterr().err
 
 
 def test_look_finds_copied_lines_of_running_text(tmp_path):

@@ -7,10 +7,21 @@ import pytest
 import torch
 
 import lamina
+from lamina import api
+from lamina.cli import main
 from lamina.core.errors import LaminaError, NameUnknown
+from lamina.core.run import Run
+from lamina.data._batches import Batches
+from lamina.explain import attention as explain_attention
+from lamina.explain._method import Question
 from lamina.measures import translation
 from lamina.nets import seq2seq, translator
 from lamina.tasks._beam import search
+from lamina.train import engine
+from lamina.train import plan as planning
+from lamina.train._state import Average
+from lamina.train.budget import Clock
+from lamina.train.recipe import Recipe
 
 WORDS = {
     "one": "un",
@@ -141,7 +152,74 @@ def test_bad_pairs(tmp_path):
         seq2seq.Net(seq2seq.Config(attention="loung"))
 
 
-def test_a_training_that_translates(tmp_path):
+def test_encodings_of_pairs_are_found_and_said(tmp_path):
+    pairs = [
+        (f"the child eats an apple {i}", f"l'\u00e9l\u00e8ve mange \u00e0 No\u00ebl une pomme {i}") for i in range(40)
+    ]
+    (tmp_path / "a.txt").write_text("".join(f"{a}\n" for a, _ in pairs))
+    (tmp_path / "b.txt").write_bytes("".join(f"{b}\n" for _, b in pairs).encode("latin-1"))
+    (tmp_path / "wide.txt").write_bytes("".join(f"{b}\n" for _, b in pairs).encode("utf-16"))
+    (tmp_path / "both.tsv").write_bytes("\n".join(f"{a}\t{b}" for a, b in pairs).encode("latin-1"))
+    for name, encoding in (
+        ("a.txt,b.txt", "UTF-8 and cp1252"),
+        ("a.txt,wide.txt", "UTF-8 and UTF-16 with a byte order mark"),
+        ("both.tsv", "cp1252"),
+    ):
+        table = lamina.open(",".join(str(tmp_path / part) for part in name.split(",")))
+        assert table.reader == "parallel" and table["translation"].values.tolist() == [b for _, b in pairs]
+        assert f"Read as {encoding}." in table.notes
+
+
+def test_time_is_kept_for_the_translations_of_the_test_rows(tmp_path, monkeypatch):
+    """Whole translations take longer than the teacher-forced scores of validation, in minutes that were asked for."""
+    path, now = tmp_path / "pairs.tsv", [0.0]
+    path.write_text("".join(f"the dog {i}\tle chien {i}\n" for i in range(400)))
+    small = {"net": "seq2seq", "net_settings": {"width": 8}}
+    for wish, kept in ((Recipe(minutes=1.0), 0.5), (Recipe(steps=2), 0.0)):
+        prepared = api.prepare(*api._wishes(str(path), {**small, "minutes": wish.minutes, "steps": wish.steps})[:2])
+        run = Run.create(tmp_path / f"run{kept}", "x")
+        task, net = planning.build(prepared.plan, prepared.table, torch.device("cpu"), run)
+
+        def final(batch_net, batch, task=task):
+            now[0] += 0.5 * len(batch["tokens"])
+            return task.score(batch_net, batch)
+
+        training = engine._Training(task, net, prepared.table, prepared.plan.recipe, run, Clock(0.0, 60.0))
+        training.average = Average(net, 0.0)
+        monkeypatch.setattr(type(task), "final", lambda self, net, batch: final(net, batch))
+        with monkeypatch.context() as patch:
+            patch.setattr(engine.time, "perf_counter", lambda: now[0])
+            training.time_final()
+        assert training.clock.final == pytest.approx(kept * training.tests) and training.tests > 2
+
+
+@pytest.mark.parametrize("attention", seq2seq.ATTENTIONS)
+def test_attention_is_explained_where_there_is_one(attention, tmp_path):
+    path = tmp_path / "pairs.tsv"
+    path.write_text("".join(f"the dog {i}\tle chien {i}\n" for i in range(40)))
+    how = {"net": "seq2seq", "net_settings": {"width": 8, "attention": attention}, "tokens": "words"}
+    prepared = lamina.look(path, **how)
+    task, net = planning.build(prepared.plan, prepared.table, torch.device("cpu"))
+    batch = task.prepare(Batches(prepared.table, prepared.plan.inputs, None, torch.device("cpu")).slice(0, 1), False)
+    question = Question(inputs=prepared.plan.inputs)
+    if attention == "none":
+        with pytest.raises(LaminaError, match="the last state of the sentence alone"):
+            explain_attention.explain(task, net, batch, question, explain_attention.Config())
+        return
+    found = explain_attention.explain(task, net, batch, question, explain_attention.Config())
+    assert found.arrays["shares"].shape[1] == 3 and found.names[:2] == ("the", "dog")
+    assert (found.arrays["shares"].sum(1) <= found.arrays["tokens"].sum(1).max() + 1e-5).all()
+
+
+def test_a_setting_that_no_net_has_leaves_no_run(tmp_path):
+    path = tmp_path / "pairs.tsv"
+    path.write_text("".join(f"the dog {i}\tle chien {i}\n" for i in range(40)))
+    with pytest.raises(NameUnknown, match="did you mean 'luong'"):
+        lamina.fit(path, net="seq2seq", net_settings={"attention": "loung"}, run=tmp_path / "run", show=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_training_that_translates(tmp_path, capsys):
     random = np.random.default_rng(0)
     words = list(WORDS)
     lines = {" ".join(random.choice(words, random.integers(2, 6))) for _ in range(700)}
@@ -166,4 +244,19 @@ def test_a_training_that_translates(tmp_path):
     pack = lamina.load(run.ship("pack"))
     assert pack.ask("one red dog").text == run.ask("one red dog").text
     assert run.score(path).rows == len(lines)
-    assert "What is the sentence in the other language?" in run.report().read_text(encoding="utf-8")
+    found = run.explain("one red dog")
+    written = run.ask("one red dog").text.split()
+    assert found.method == "attention" and found.names == ("one", "red", "dog") and found.about == " ".join(written)
+    assert found.arrays["shares"].shape == (len(written), 3) and (found.arrays["shares"] >= 0).all()
+    assert np.allclose(found.arrays["tokens"].sum(1), 1, atol=1e-5) and found.arrays["tokens"].shape == (
+        len(written),
+        4,
+    )
+    assert found.picture.width > 100 and f"Looked at most: {written[0]}"[:16] in found.summary
+    with pytest.raises(LaminaError, match="has no class 'x'"):
+        run.explain("one red dog", label="x")
+    assert main(["explain", str(run.path), "big cat", "--out", str(tmp_path / "why")]) == 0
+    assert (tmp_path / "why" / "attention.png").is_file() and "Looked at most" in capsys.readouterr().out
+    page = run.report().read_text(encoding="utf-8")
+    assert "What is the sentence in the other language?" in page
+    assert "Worst mistakes" not in page  # no translation is simply right or wrong

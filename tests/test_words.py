@@ -123,6 +123,7 @@ def test_words_of_a_kind_come_near_and_the_run_goes_into_files(book, tmp_path, c
     assert np.array_equal(np.load(tmp_path / "words.npy"), vectors.values)
     rows = (tmp_path / "words.words.tsv").read_text().split("\n")[:-1]
     assert len(rows) == len(vectors.words) == len((tmp_path / "words.tsv").read_text().splitlines())
+    assert _vectors.Vectors(("sea", "GOD", "God"), np.eye(3, dtype=np.float32)).place("god") == 1
     with pytest.raises(NameUnknown, match="did you mean 'seven'"):
         run.ask("sevem")
     with pytest.raises(DataError, match="sum of words"):

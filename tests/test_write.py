@@ -80,13 +80,25 @@ def test_any_text_survives_the_store(tmp_path, kind):
     assert tokens.decode(table["text"].values.coded.ids) == strange * 400 + "\x00\ud800 " * 50
 
 
-def test_encodings_are_found(tmp_path):
+def test_encodings_are_found_and_said(tmp_path):
     said = "Größe und Länge, für alle: schön. " * 100
-    for encoding in ("utf-8", "utf-16", "latin-1", "utf-8-sig"):
-        path = tmp_path / f"{encoding}.txt"
-        path.write_bytes(said.encode(encoding))
+    half = "half a pair \ud800 " * 90
+    for name, raw, text, told in (
+        ("utf-8", said.encode(), said, "UTF-8"),
+        ("utf-16", said.encode("utf-16"), said, "UTF-16 with a byte order mark"),
+        ("latin-1", said.encode("latin-1"), said, "cp1252"),
+        ("sig", said.encode("utf-8-sig"), said, "UTF-8 with a byte order mark"),
+        ("half", half.encode("utf-8", "surrogatepass"), half, "UTF-8, lone surrogates kept"),
+        ("wide", b"\xff\xfe" + half.encode("utf-16-le", "surrogatepass"), half, "UTF-16 with a byte order mark"),
+        ("odd", said.encode("utf-16") + b"a", said + "\ufffd", "UTF-16 with a byte order mark, what is not of it replaced"),
+        ("mixed", said.encode("utf-8-sig") + b"\xe9", said + "\ufffd", "UTF-8 with a byte order mark, what is not of it replaced"),
+        ("hole", said.encode("latin-1") + b"\x81", said + "\ufffd", "cp1252, what is not of it replaced"),
+    ):  # fmt: skip
+        path = tmp_path / f"{name}.txt"
+        path.write_bytes(raw)
         table = lamina.open(path)
-        assert table["text"].field.tokens.decode(table["text"].values.coded.ids) == said, encoding
+        assert table["text"].field.tokens.decode(table["text"].values.coded.ids) == text, name
+        assert f"Read as {told}." in table.notes, (name, table.notes)
 
 
 def test_a_folder_is_read_once_per_content(tmp_path):

@@ -144,6 +144,25 @@ class Fit:
 
 
 @dataclass(frozen=True)
+class Apart:
+    """In how many bits the code of a text differs from that of the text that was asked for."""
+
+    bits: int
+    all_bits: int
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The number of bits as text."""
+        return (str(self.bits),)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"answer": self.bits, "of": self.all_bits}
+
+    def __str__(self) -> str:
+        return f"{self.bits} of {self.all_bits} bits differ"
+
+
+@dataclass(frozen=True)
 class Ranked:
     """Sentences for a picture, the best fitting first, and the regions that the words of the best one chose."""
 

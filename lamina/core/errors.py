@@ -37,8 +37,10 @@ class TrainingError(LaminaError):
 def unknown(what: str, name: str, names: Iterable[str]) -> NameUnknown:
     """The error for `name` that is not among `names`: "no net 'resnt'; did you mean 'resnet'?"."""
     known = [str(n) for n in names]
-    by_lower = {n.lower(): n for n in known}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    rooms = {n.partition(".")[0] if n.startswith("--") and "." in n else "" for n in (name, *known)}
+    start = len(rooms.pop()) + 1 if len(rooms) == 1 and "" not in rooms else 0  # "--net." says nothing of what is meant
+    by_lower = {n.lower()[start:]: n for n in known}
+    near = difflib.get_close_matches(name.lower()[start:], by_lower, n=1, cutoff=0.5)
     if near:
         way_out = f"did you mean '{by_lower[near[0]]}'?"
     else:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lamina.core.errors import DataError
-from lamina.data import _pairs, conll, mail, sniff, table, text, texts
+from lamina.data import _pairs, _unlabelled, conll, mail, sniff, table, text, texts
 from lamina.data._table import Column, Field, Reading, Table
 
 ROWS = (*table.ALL, *table.LINES)  # files that hold rows, and not one text
@@ -26,6 +26,14 @@ def is_file(source: Any) -> bool:
     if isinstance(source, Path | Sent):
         return isinstance(source, Path)
     return isinstance(source, str) and len(source) < 250 and "\0" not in source and Path(source).is_file()
+
+
+def is_folder(source: str | Path) -> bool:
+    """Whether a source is a folder of texts without classes: one text a file."""
+    if isinstance(source, Sent) or len(str(source)) >= 250 or "\0" in str(source):
+        return False
+    path = Path(source).expanduser()
+    return path.is_dir() and text.claims(path) and not mail.claims(path)
 
 
 def tables(sources: Sequence[Any], fields: Sequence[Field], inputs: Sequence[Field] = ()) -> Iterator[Table]:
@@ -52,6 +60,8 @@ def opened(source: Any, fields: Sequence[Field]) -> Table:
         return text.coded_by(source, running)
     if made := _of_text(source, [f for f in fields if f.kind == "text"]):
         return made
+    if any(f.kind == "text" for f in fields) and isinstance(source, str | Path) and is_folder(source):
+        return _unlabelled.of_folder(Path(source))
     kinds = {f.name: f.kind for f in fields}
     held = sniff.open(_frame(source), Reading(kinds=kinds, only=tuple(kinds)))
     wanted = next((f for f in fields if f.kind == "same"), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 from collections import Counter
 from pathlib import Path
 
@@ -29,24 +30,41 @@ def decoded(raw: bytes, where: str, named: str | None = None) -> tuple[str, str]
 
     Zero bytes are kept where the rest is text. Raises DataError for bytes that are no text.
     """
-    for mark, name in MARKS:
+    for mark, encoding in MARKS:
         if raw.startswith(mark):
-            return raw.decode(name, errors="replace"), f"{name.removesuffix('-sig').upper()} with a byte order mark"
-    for name in (named, "utf-8"):
+            with contextlib.suppress(UnicodeDecodeError):
+                return raw.decode(encoding, "surrogatepass"), name(encoding)
+            return raw.decode(encoding, errors="replace"), name(encoding)
+    for said in (named, "utf-8"):
         try:
-            if name:
-                return raw.decode(name), "UTF-8" if name.lower() in ("utf-8", "us-ascii", "ascii") else name.lower()
+            if said:
+                return raw.decode(said), "UTF-8" if said.lower() in ("utf-8", "us-ascii", "ascii") else said.lower()
         except (UnicodeDecodeError, LookupError, ValueError):
             continue
     if is_binary(raw):
         raise DataError(f"{where} is binary, not text.")
+    with contextlib.suppress(UnicodeDecodeError):
+        return raw.decode("utf-8", "surrogatepass"), "UTF-8, lone surrogates kept"
+    encoding = guessed(raw) or "cp1252"
+    return raw.decode(encoding, errors="replace"), encoding
+
+
+def guessed(raw: bytes) -> str | None:
+    """The encoding that bytes which are no UTF-8 most likely have; None where none fits."""
     if sum(b > 127 for b in raw[:SAMPLE]) < FOREIGN * min(len(raw), SAMPLE):
-        return raw.decode("cp1252", errors="replace"), "cp1252"  # a western text with accents and quotes
+        return "cp1252"  # a western text with accents and quotes
     from charset_normalizer import from_bytes
 
     best = from_bytes(raw[:SAMPLE]).best()
-    encoding = "cp1252" if best is None or best.encoding in WESTERN else best.encoding
-    return raw.decode(encoding, errors="replace"), encoding
+    return best and ("cp1252" if best.encoding in WESTERN else best.encoding)
+
+
+def name(encoding: str) -> str:
+    """What a person calls an encoding of Python: UTF-8, UTF-16 with a byte order mark, cp1252."""
+    if encoding.startswith("utf"):
+        marked = encoding.removesuffix("-sig") if encoding != "utf-8" else ""
+        return f"{marked.upper()} with a byte order mark" if marked else "UTF-8"
+    return encoding
 
 
 def is_binary(raw: bytes) -> bool:
@@ -57,6 +75,11 @@ def is_binary(raw: bytes) -> bool:
 
 def content(path: Path) -> str:
     """The text of a file. Raises DataError for one that is empty, binary, or cannot be read."""
+    return read(path)[0]
+
+
+def read(path: Path) -> tuple[str, str]:
+    """The text of a file and its encoding. Raises DataError for one that is empty, binary, or cannot be read."""
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -65,7 +88,7 @@ def content(path: Path) -> str:
         raise DataError(f"{path} is empty.")
     if is_binary(raw) and not raw.startswith(tuple(mark for mark, _ in MARKS)):
         raise DataError(f"{path} is binary, not text.")
-    return decoded(raw, str(path))[0]
+    return decoded(raw, str(path))
 
 
 def told(count: Counter[str]) -> str:

@@ -188,10 +188,10 @@ def divided(table: Table, seed: int = 0, task: str | None = None) -> Table:
     assert len(rows) == len(split)
     sets = {int(same[0]): len(same) for same in group.values()}
     if sets and any(f.kind == "text" for f in table.inputs):
-        table = table.noted(
-            f"{sum(sets.values()):,} rows are nearly the same as others or of one thread: "
-            f"{len(sets):,} groups, each on one side of the split."
-        )
+        thread = " or of one thread" if any(c.field.kind == "group" for c in table.columns.values()) else ""
+        many = f"{len(sets):,} groups, each" if len(sets) > 1 else "one group, all"
+        told = f"{sum(sets.values()):,} rows are nearly the same as others{thread}: {many} on one side of the split."
+        table = table.noted(told)
     return table.with_(split=split, split_rule=given.strip())
 
 

@@ -18,6 +18,11 @@ def whole_files(table: Table) -> Table:
     source = Path(table.source)
     if not source.is_dir():
         raise DataError(f"{source} is one text; bring many: a folder of texts, or a table with a column of them.")
+    return of_folder(source)
+
+
+def of_folder(source: Path) -> Table:
+    """The text files of a folder, one text a file. Raises DataError when none can be read."""
     found = sorted(p for p in source.rglob("*") if p.suffix in text.SUFFIXES and p.is_file())
     return texts.of_files({p.relative_to(source).as_posix(): p for p in found}, str(source))
 

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from lamina.core.errors import DataError
+from lamina.data import _encoding
 from lamina.data._table import Column, Field, Reading, Table
 from lamina.data._tokens import Tokens
 
 SUFFIXES = (".tsv", ".tab", ".txt")
+PART = 1 << 16  # bytes of a file that are looked at
 LOOKED = 40  # lines that tell whether a file holds pairs
 HELD, MOST = 0.05, 2_000  # of the pairs validate, and as many test; at most
 LONGEST = 0.99  # share of the training sentences that are read whole
@@ -28,10 +30,14 @@ def claims(source: Any) -> bool:
     if not isinstance(source, Path) or not source.is_file() or source.suffix.lower() not in SUFFIXES:
         return False
     try:
-        with open(source, encoding="utf-8") as file:
-            rows = [line.rstrip("\r\n").split("\t") for line, _ in zip(file, range(LOOKED), strict=False)]
-    except (OSError, UnicodeDecodeError):
+        with open(source, "rb") as file:
+            raw = file.read(PART)
+        if b"\t" not in raw:
+            return False
+        text, _ = _encoding.decoded(raw[: raw.rfind(b"\n") + 1] if len(raw) == PART else raw, str(source))
+    except (OSError, DataError):
         return False
+    rows = [line.rstrip("\r").split("\t") for line in text.split("\n")[:LOOKED] if line]
     if len(rows) < 2 or any(len(row) != 2 for row in rows):
         return False
     sides = list(zip(*rows, strict=True))
@@ -83,7 +89,8 @@ def _lacking(source: Any) -> Path | None:
 
 
 def _files(two: tuple[Path, Path]) -> tuple[list[list[str]], list[str]]:
-    sides = [_text(path).split("\n") for path in two]
+    found = [_encoding.read(path) for path in two]
+    sides = [text.split("\n") for text, _ in found]
     sides = [side[:-1] if side and not side[-1] else side for side in sides]
     counts = [len(side) for side in sides]
     if not all(counts):
@@ -94,7 +101,11 @@ def _files(two: tuple[Path, Path]) -> tuple[list[list[str]], list[str]]:
             f"{two[0]} has {counts[0]:,} lines and {two[1]} has {counts[1]:,}; {_parting(sides, two)}"
             f"line {counts[short] + 1:,} of {two[long]} has no partner."
         )
-    return sides, []
+    return sides, [_encoding_note([encoding for _, encoding in found])]
+
+
+def _encoding_note(encodings: list[str]) -> str:
+    return f"Read as {' and '.join(dict.fromkeys(encodings))}."
 
 
 def _parting(sides: list[list[str]], two: tuple[Path, Path]) -> str:
@@ -106,21 +117,13 @@ def _parting(sides: list[list[str]], two: tuple[Path, Path]) -> str:
 
 
 def _columns(path: Path) -> tuple[list[list[str]], list[str]]:
-    rows = [line.rstrip("\r").split("\t") for line in _text(path).split("\n") if line.strip()]
+    text, encoding = _encoding.read(path)
+    lines = text.rstrip("\r\n").split("\n")
+    rows = [line.rstrip("\r").split("\t") if line.strip() else ["", ""] for line in lines]
     wrong = next((i for i, row in enumerate(rows) if len(row) != 2), None)
     if wrong is not None:
         raise DataError(f"{path} line {wrong + 1:,} has {len(rows[wrong])} columns where the first has 2; mend it.")
-    return [[row[0] for row in rows], [row[1] for row in rows]], []
-
-
-def _text(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 (byte {error.start:,}); save it anew as UTF-8.") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
+    return [[row[0] for row in rows], [row[1] for row in rows]], [_encoding_note([encoding])]
 
 
 def _split(texts: np.ndarray) -> np.ndarray:

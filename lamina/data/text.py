@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from lamina.core.errors import DataError
-from lamina.data import _running, _store, texts, voc, yolo_labels
+from lamina.data import _encoding, _running, _store, texts, voc, yolo_labels
 from lamina.data._running import Windows
 from lamina.data._table import Bad, Column, Field, Reading, Table
 from lamina.data._tokens import END, FIRST, Tokens
@@ -32,7 +33,7 @@ SHARE, MOST = 0.05, (200_000, 1_000_000)  # of validation and test: a share of t
 PART = 1 << 20  # bytes that are coded at a time
 FITTED = 50_000_000  # bytes that byte pairs and words are learned from
 CONTEXTS = ((100_000, 128), (20_000, 64), (0, 32))  # characters -> tokens of a window
-NAMES = {"characters": "character", "bytes": "byte", "words": "word", "pairs": "byte pair"}
+HOW, SURROGATES, REPLACED = " with ", "lone surrogates kept", "what is not of it replaced"
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,8 @@ def _told(coded: _running.Coded, context: int) -> list[str]:
 
 def _files(source: Path, raw: bool) -> tuple[list[_File], list[Bad], list[str]]:
     if source.is_file():
-        return [_looked(source, raw)], [], []
+        file = _looked(source, raw)
+        return [file], [], _encodings([file])
     found, bad, known, copies = [], [], set(), 0
     paths = [p for p in source.rglob("*") if p.suffix in SUFFIXES and p.is_file()]
     for path in sorted(
@@ -145,6 +147,7 @@ def _files(source: Path, raw: bool) -> tuple[list[_File], list[Bad], list[str]]:
             known.add(file.digest)
             found.append(file)
     notes = [f"{len(found):,} files, {sum(f.size for f in found) / 1e6:,.1f} MB, in an order drawn by their names."]
+    notes += _encodings(found)
     if copies:
         notes.append(f"{copies:,} files are copies of others and are read once.")
     if not found:
@@ -154,23 +157,29 @@ def _files(source: Path, raw: bool) -> tuple[list[_File], list[Bad], list[str]]:
     return found, bad, notes
 
 
+def _encodings(files: list[_File]) -> list[str]:
+    """What is said of the encodings in which files were found."""
+    told = Counter(", ".join([_encoding.name(e), *how]) for e, *how in (f.encoding.split(HOW) for f in files))
+    return [f"Read as {_encoding.told(told)}."] if told and set(told) != {"bytes"} else []
+
+
 def _looked(path: Path, raw: bool) -> _File:
     """Size, sha256 and encoding of a file. Raises DataError for bytes that are no text."""
     made, size = hashlib.sha256(), 0
-    decoder: Any = None if raw else codecs.getincrementaldecoder("utf-8")()
-    encoding, first = "bytes" if raw else "utf-8", b""
+    decoder: Any = None
+    encoding, first, fits = "bytes", b"", not raw
     try:
         with open(path, "rb") as file:
             while part := file.read(PART):
                 made.update(part)
                 if not size:
                     first = part[:200_000]
-                    encoding = _marked(first) if not raw else encoding
+                    if not raw:
+                        encoding = _marked(first)
+                        decoder = _decoder(encoding)
                 size += len(part)
-                if encoding == "utf-8":
-                    encoding = _still(decoder, part)
-            if encoding == "utf-8" and decoder is not None:
-                encoding = _still(decoder, b"", True)
+                fits = fits and _still(decoder, part)
+            fits = fits and (decoder is None or _still(decoder, b"", True))
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from None
     control = sum(b < 9 or 13 < b < 27 for b in first)
@@ -178,8 +187,8 @@ def _looked(path: Path, raw: bool) -> _File:
         raise DataError(
             f"{path} is not text: {100 * control / len(first):.0f} % of its first bytes are control signs; --tokens bytes takes any file."
         )
-    if encoding == "other":
-        encoding = _guessed(path, first)
+    if not raw and not fits:
+        encoding = _guessed(path, first) if encoding == "utf-8" else f"{encoding}{HOW}{REPLACED}"
     return _File(path, size, made.hexdigest(), encoding)
 
 
@@ -189,25 +198,33 @@ def _marked(first: bytes) -> str:
     return "utf-8-sig" if first.startswith(codecs.BOM_UTF8) else "utf-8"
 
 
-def _still(decoder: Any, part: bytes, end: bool = False) -> str:
+def _decoder(encoding: str) -> Any:
+    """Of an encoding, or of one with SURROGATES or REPLACED behind it."""
+    name, _, how = encoding.partition(HOW)
+    errors = "replace" if how == REPLACED else "strict" if encoding == "utf-8" else "surrogatepass"
+    return codecs.getincrementaldecoder(name)(errors)
+
+
+def _still(decoder: Any, part: bytes, end: bool = False) -> bool:
     try:
         decoder.decode(part, end)
-    except UnicodeDecodeError:
-        return "other"
-    return "utf-8"
+    except UnicodeError:
+        return False
+    return True
 
 
 def _guessed(path: Path, first: bytes) -> str:
     if _of_surrogates(path):
-        return "utf-8 with surrogates"
-    from charset_normalizer import from_bytes
-
-    best = from_bytes(first).best()
-    if best is None:
+        return f"utf-8{HOW}{SURROGATES}"
+    found = _encoding.guessed(first)
+    if found is None:
         raise DataError(
             f"{path} is not text in any encoding that could be found; save it as UTF-8, or take --tokens bytes."
         )
-    return best.encoding
+    with open(path, "rb") as file:
+        decoder = _decoder(found)
+        whole = all(_still(decoder, part) for part in iter(lambda: file.read(PART), b"")) and _still(decoder, b"", True)
+    return found if whole else f"{found}{HOW}{REPLACED}"
 
 
 def _of_surrogates(path: Path) -> bool:
@@ -226,8 +243,7 @@ def _texts(files: list[_File], total: int, raw: bool) -> Iterator[tuple[Any, int
     for number, file in enumerate(files):
         if number:
             yield None, done
-        name, _, how = file.encoding.partition(" with ")
-        decoder = None if raw else codecs.getincrementaldecoder(name)("surrogatepass" if how else "strict")
+        decoder = None if raw else _decoder(file.encoding)
         with open(file.path, "rb") as opened:
             while part := opened.read(size):
                 done += len(part)

@@ -1,4 +1,4 @@
-"""attention: which words a transformer looks at, layer by layer, and what comes through all layers (rollout).
+"""attention: which words a transformer looks at, layer by layer, and what comes through all layers (rollout); of a translation, word by word.
 
 Rollout: the mean share of the heads and the way round them, half each, multiplied over the layers. Abnar 2020,
 https://arxiv.org/abs/2005.00928, section 3. Shares are what a layer looks at, which is not all that an answer depends on (Jain 2019,
@@ -11,17 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 from torch import Tensor, nn
 
 from lamina.core.errors import SettingError
-from lamina.explain import _draw, _words
+from lamina.explain import _aligned, _draw, _square, _words
 from lamina.explain._method import Explanation, Question, about, array, scores
 from lamina.explain._taps import Seen, recording, untouched
 from lamina.nets._attention import SelfAttention
 from lamina.tasks._task import Batch, Task
-
-CELL, MOST, LABEL = 20, 32, 90  # pixels of a pair; words of a square; pixels of a name
 
 
 @dataclass(frozen=True)
@@ -35,8 +33,10 @@ class Config:
 def explain(task: Task, net: nn.Module, batch: Batch, question: Question, config: Config) -> Explanation:
     """rollout (words,): share of each word in what the answer is made of, sum at most 1; shares (layers, heads, tokens, tokens).
 
-    Raises SettingError for a net without such attention, without a text, and for a layer that is not there.
+    Of a translation: what each of its words looks at (_aligned.py). Raises SettingError for a net without such attention, without a text, and for a layer that is not there.
     """
+    if _aligned.translates(task):
+        return _aligned.explain(task, net, batch, question)
     words = _words.words_of("attention", batch, question)
     with untouched(net) as inner, torch.no_grad():
         what = about(task, inner, batch, question)
@@ -56,7 +56,8 @@ def explain(task: Task, net: nn.Module, batch: Batch, question: Question, config
     title = f"Attention: {what}"
     said = f"share of each word in what all {len(shares)} layers hand to the answer, mean of {shares.shape[1]} heads"
     paragraph = _words.picture(words, rollout, title, said, "share (rollout)")
-    square = _square(words, array(shares[layer - 1].mean(0)), f"layer {layer}: each word (row) looks at each (column)")
+    table = _square.of_words(words, words, array(shares[layer - 1].mean(0)))
+    square = _square.picture(words, words, table, f"layer {layer}: each word (row) looks at each (column)")
     canvas = Image.new("RGB", (max(paragraph.width, square.width), paragraph.height + square.height), _draw.PAPER)
     canvas.paste(paragraph, (0, 0))
     canvas.paste(square, (0, paragraph.height))
@@ -73,31 +74,3 @@ def _shares(seen: Seen) -> Tensor:
     assert isinstance(module, SelfAttention) and taken is not None
     query, key, _ = module.parts(taken)
     return (query @ key.transpose(2, 3) * query.shape[3] ** -0.5).softmax(-1)[0]
-
-
-def _square(words: _words.Words, shares: np.ndarray, said: str) -> Image.Image:
-    """The first MOST words by each other, from white where least to blue where most is looked at."""
-    count = min(MOST, len(words.names))
-    table = np.array(
-        [[shares[list(a)].mean(0)[list(b)].sum() for b in words.places[:count]] for a in words.places[:count]]
-    )
-    colours = _draw.over_white(-(table - table.min()) / (np.ptp(table) or 1.0))
-    side, top = count * CELL, LABEL + LINE_ABOVE
-    canvas = Image.new("RGB", (max(side + LABEL + 3 * _draw.GAP, 420), side + top + _draw.GAP), _draw.PAPER)
-    draw = ImageDraw.Draw(canvas)
-    more = f"; the first {count} of {len(words.names)} words" if count < len(words.names) else ""
-    draw.text((_draw.GAP, 4), said + more, _draw.DIM, _draw.font(_draw.SMALL))
-    for i in range(count):
-        name = _draw.shortened(words.names[i], LABEL - 6, _draw.SMALL)
-        y, x = top + i * CELL, _draw.GAP + LABEL + i * CELL
-        draw.text((_draw.GAP + LABEL - 6, y + CELL / 2), name, _draw.INK, _draw.font(_draw.SMALL), "rm")
-        label = Image.new("RGB", (LABEL, CELL), _draw.PAPER)
-        ImageDraw.Draw(label).text((2, CELL / 2), name, _draw.INK, _draw.font(_draw.SMALL), "lm")
-        canvas.paste(label.rotate(90, expand=True), (x, top - LABEL))
-        for j in range(count):
-            left = _draw.GAP + LABEL + j * CELL
-            draw.rectangle((left, y, left + CELL - 1, y + CELL - 1), tuple(int(c) for c in colours[i, j]))
-    return canvas
-
-
-LINE_ABOVE = 24  # pixels of the line above a square

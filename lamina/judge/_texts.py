@@ -38,7 +38,8 @@ SAID = 4  # different common words that tell a language
 def about(table: Table) -> list[str]:
     """One sentence per finding about the texts of a table that is split."""
     found = []
-    for field in table.inputs:
+    target = table[table.target].field if table.target else None
+    for field in [*table.inputs, *([target] if target is not None and target.kind == "sentence" else [])]:
         if field.kind in ("text", "sentence"):
             found += _of_column(table, table[field.name])
         elif field.kind == "running":
@@ -51,12 +52,12 @@ def _of_column(table: Table, column: Column) -> list[str]:
     name, values, found = column.field.name, column.values, []
     empty = int(sum(not text.strip() for text in values))
     if empty:
-        found.append(f"{name}: {empty:,} of {len(values):,} texts are empty.")
+        found.append(f"{name}: {empty:,} of {len(values):,} texts {'are' if empty > 1 else 'is'} empty.")
     long = [int(row) for row in np.flatnonzero([len(text) > LONG and _longest(text) > LONG for text in values])]
     if long:
         most = max(long, key=lambda row: _longest(values[row]))
         found.append(
-            f"{name}: {len(long):,} texts hold lines of over {LONG:,} characters (the longest {_longest(values[most]):,}, "
+            f"{name}: {len(long):,} {'texts hold' if len(long) > 1 else 'text holds'} lines of over {LONG:,} characters (the longest {_longest(values[most]):,}, "
             f"in {table.names[most]}): coded data, or lines without ends?"
         )
     sample = values[np.unique(np.linspace(0, len(values) - 1, LOOKED).astype(int))]

@@ -78,6 +78,7 @@ def page(run: Run, config: dict[str, Any], table: Table, plan: Plan) -> str:
         learning=_learning(reports, validations, run, plan),
         health=health,
         mistakes=_examples.mistakes(score.mistakes, table, plan, _worst.read(run)),
+        judged=task_class(plan.task).mistakes,
         columns=[f.name for f in _examples.shown_columns(plan)],
         inputs=len(plan.inputs),
         pictures=_examples.image_field(plan) is not None,

@@ -16,6 +16,13 @@ PER_CLASS = 10
 MOST_CLASSES = 20
 MOST_COLUMNS = 24
 WIDE, HIGH, ACROSS = 200, 80, 4
+MOST_TOKENS = 1_000_000  # of a running text, that are counted
+COUNTED = {
+    "text": ": words",
+    "sentence": ": words",
+    "running": ": tokens",
+    "tags": ": tags",
+}  # what the bars show of a kind
 INK, PAPER, BAR = (32, 36, 44), (255, 255, 255), (64, 120, 192)
 
 
@@ -45,7 +52,8 @@ def _pictures(table: Table, column: Column) -> Image.Image:
 
 
 def _columns(table: Table) -> Image.Image:
-    chosen = [c for c in table.columns.values() if c.field.kind in ("number", "date", "label")]
+    chosen = [c for c in table.columns.values() if c.field.kind in ("number", "date", "label", *COUNTED)]
+    chosen = [c for c in chosen if c.field.kind != "running" or c.field.name != table.target]  # one token later
     chosen.sort(key=lambda c: c.field.name != table.target)  # the target first
     chosen = chosen[:MOST_COLUMNS]
     lines = -(-len(chosen) // ACROSS)
@@ -55,7 +63,8 @@ def _columns(table: Table) -> Image.Image:
         left = GAP + (i % ACROSS) * (WIDE + GAP)
         top = GAP + (i // ACROSS) * (HIGH + TEXT + 3 * GAP)
         mark = " (target)" if column.field.name == table.target else ""
-        draw.text((left, top), f"{column.field.name[:22]}{mark}", INK, font)
+        told = COUNTED.get(column.field.kind, "")
+        draw.text((left, top), f"{column.field.name[: 22 - len(told)]}{told}{mark}", INK, font)
         _bars(lambda box: draw.rectangle(box, BAR), _heights(column), left, top + TEXT + GAP)
         draw.line((left, top + TEXT + GAP + HIGH, left + WIDE - GAP, top + TEXT + GAP + HIGH), (200, 204, 210))
     return image
@@ -64,6 +73,15 @@ def _columns(table: Table) -> Image.Image:
 def _heights(column: Column) -> np.ndarray:
     if column.field.kind == "label":
         return np.sort(np.bincount(column.values[column.values >= 0], minlength=1))[::-1][:24]
+    if column.field.kind == "tags":
+        return np.sort(np.bincount(np.concatenate(column.values), minlength=1))[::-1][:24]
+    if column.field.kind == "running":
+        held = getattr(column.values, "coded", None)
+        ids = column.values.ravel() if held is None else np.asarray(held.ids[: held.ends[0] or None][:MOST_TOKENS])
+        return np.sort(np.bincount(ids, minlength=1))[::-1][:24]
+    if column.field.kind in COUNTED:
+        words = np.array([len(text.split()) for text in column.values])
+        return np.histogram(words, 24, (0, max(1, np.quantile(words, 0.98))))[0]
     known = column.values[~np.isnan(column.values)]
     return np.histogram(known, 24)[0] if len(known) else np.zeros(1, int)
 

@@ -24,7 +24,7 @@ from lamina.nets._row import RowEncoder
 TAKES = ("tokens", "numbers", "categories")
 LONGEST = 2000  # tokens of a text
 RECIPE = {"lr": 1e-2, "batch": 64, "epochs": 20.0}
-SIZES: dict[str, dict] = {"linear": {"hidden": 0}, "small": {"hidden": 32, "ngrams": 1}}
+SIZES: dict[str, dict] = {"linear": {"hidden": 0}, "small": {"hidden": 32, "ngrams": 1}, "mlp": {"hidden": 64}}
 PRIMES = (1_000_003, 8_191, 131_071, 524_287)
 
 

@@ -67,7 +67,7 @@ def run(quick: bool, seed: int, folder: Path, data: str | None) -> Outcome:
         numbers[f"{bits} bits: microseconds a question"] = 1e6 * seconds / len(asked)
         runs.append(run_)
     held, asked = _weighted(table)
-    near, seconds = _timed(lambda: np.argsort(-(asked @ held.T), 1, kind="stable")[:, :COUNT])
+    near, seconds = _timed(lambda: _exact(held, asked))
     numbers["rare words, exact cosine: precision at 10, %"] = _judged(table, near)
     numbers["rare words, exact cosine: microseconds a question"] = 1e6 * seconds / len(asked)
     return Outcome(numbers, tuple(runs))
@@ -86,6 +86,13 @@ def _timed(search: Any) -> tuple[np.ndarray, float]:
         found = search()
         times.append(time.perf_counter() - start)
     return np.asarray(found), min(times)
+
+
+def _exact(held: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """int64 (asked, COUNT): the rows of the largest cosines, the largest first."""
+    likeness = asked @ held.T
+    best = np.argpartition(-likeness, COUNT, axis=1)[:, :COUNT]
+    return np.take_along_axis(best, np.take_along_axis(-likeness, best, 1).argsort(1, kind="stable"), 1)
 
 
 def _judged(table: Table, near: np.ndarray) -> float:

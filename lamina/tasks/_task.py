@@ -57,6 +57,10 @@ class Task:
     """picture columns that a row may have"""
     changes: ClassVar[bool] = False
     """whether `change` is asked for rows without pictures, too"""
+    mistakes: ClassVar[bool] = True
+    """whether a single row is answered rightly or wrongly, as `told` says"""
+    given: ClassVar[str] = ""
+    """what it is asked about, as the command line shows it; "" for FILE, or "TEXT" where it reads texts"""
     question: str = ""
     """what is asked, in words; "" where the target's kind tells"""
 

@@ -30,16 +30,21 @@ class Vectors:
         return {word: i for i, word in enumerate(self.words)}
 
     @cached_property
+    def _any_case(self) -> dict[str, int]:
+        """Word in small letters -> its row, the first where several are alike."""
+        return {word.lower(): i for i, word in reversed([*enumerate(self.words)])}
+
+    @cached_property
     def unit(self) -> np.ndarray:
         """The vectors, each of length one."""
         return self.values / np.maximum(np.linalg.norm(self.values, axis=1, keepdims=True), 1e-12)
 
     def place(self, word: str) -> int:
-        """The row of a word, in small letters where it is not known as it is. Raises NameUnknown with the nearest word."""
-        found = self.places.get(word, self.places.get(word.lower()))
+        """The row of a word, with other capitals where it is not known as it is. Raises NameUnknown with the nearest word."""
+        found = self.places.get(word, self._any_case.get(word.lower()))
         if found is None:
             like = [w for w in self.words if w[:1].lower() == word[:1].lower()]
-            raise unknown("word among those that were learned", word, like[:NEAR] or self.words[:NEAR])
+            raise unknown("learned word", word, like[:NEAR] or self.words[:NEAR])
         return found
 
     def nearest(self, text: str, count: int = 8) -> list[tuple[str, float]]:

@@ -35,6 +35,8 @@ class Embed(Task):
     by_name = True
     target_kind = ("running",)
     answers = "vectors"
+    mistakes = False
+    given = "WORD"
     net: ClassVar[dict[str, str]] = {"running": "word2vec"}
     question = "Which words are alike?"
     recipe: ClassVar[dict[str, Any]] = {

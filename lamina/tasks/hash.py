@@ -7,13 +7,16 @@ a table with a column of them) the nats with which the code foretells a word jud
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lamina.core.answers import Text
+from lamina.core.answers import Apart, Text
+from lamina.data import mail
+from lamina.data._asked import ROWS, is_file, tables
 from lamina.data._batches import Batches
 from lamina.data._table import Field, Table
 from lamina.data._unlabelled import ITSELF, unlabelled, whole_files
@@ -27,6 +30,13 @@ PART = 512  # texts whose words are counted at a time
 ASKED = 2_000  # rows that ask, at most
 
 
+def _holds_rows(source: Any) -> bool:
+    """Whether a source is many texts: a folder, a table, a box of mails, or a Table."""
+    if not isinstance(source, str | Path):
+        return True
+    return Path(source).is_dir() or (is_file(source) and str(source).lower().endswith((*ROWS, *mail.BOXES)))
+
+
 class Hash(Task):
     """Codes of texts (nets/semantic_hash.py): the words of a text are foretold from its bits."""
 
@@ -35,6 +45,7 @@ class Hash(Task):
     target_kind = ("label", ITSELF)
     reads = "texts, with labels or without"
     answers = "codes"
+    mistakes = False
     question = "Which bits say what a text is about?"
     net: ClassVar[dict[str, str]] = {"text": "semantic_hash"}
     recipe: ClassVar[dict[str, Any]] = {"smoothing": 0.0, "augment": "none", "weight_decay": 0.0, "average": 0.0}
@@ -104,6 +115,27 @@ class Hash(Task):
 
     def answers_of(self, output: dict[str, np.ndarray]) -> list[Any]:
         return [Text(row.astype(np.uint8).tobytes().hex()) for row in output["code"]]
+
+    def asked(self, net: Any, sources: tuple[Any, ...], fields: tuple[Field, ...] = ()) -> list[tuple[str, Any]] | None:
+        """A text, then folders or tables of texts: the COUNT whose codes differ in the fewest bits (Hamming), the nearest first."""
+        if len(sources) < 2 or _holds_rows(sources[0]) or not all(map(_holds_rows, sources[1:])):
+            return None
+        net.eval()
+        asked, *held = (
+            (table, self._of_table(net, table, fields)) for table in tables(sources, [*fields, self.target])
+        )
+        names = [str(name) for table, _ in held for name in table.names]
+        codes, own = np.concatenate([code for _, code in held]), asked[1][:1]
+        near = _codes.nearest(codes, own, COUNT)[0]
+        apart = _codes.distances(codes[near], own)[0]
+        return [(names[i], Apart(int(bits), 8 * codes.shape[1])) for i, bits in zip(near, apart, strict=True)]
+
+    @torch.no_grad()
+    def _of_table(self, net: nn.Module, table: Table, fields: tuple[Field, ...]) -> np.ndarray:
+        """uint8 (rows, bits / 8), in the order of the table."""
+        batches = Batches(table, fields, None, next(net.parameters()).device)
+        parts = [batches.get(rows) for rows in torch.arange(len(table)).split(PART)]
+        return np.concatenate([self.codes(net, self.prepare(part, training=False)).cpu().numpy() for part in parts])
 
     def told(self, rows: dict[str, np.ndarray], i: int) -> dict[str, Any]:
         return {"target": "", "answer": ""}

@@ -51,6 +51,7 @@ class Mask(Task):
     target_kind = ("running", "itself")
     reads = "texts, or running text"
     answers = "masks"
+    mistakes = False
     net: ClassVar[dict[str, str]] = {"text": "bert", "running": "bert"}
     question = "Which words were hidden?"
     recipe: ClassVar[dict[str, Any]] = {

@@ -35,6 +35,7 @@ class Tag(Task):
 
     target_kind = ("tags",)
     answers = "tags"
+    mistakes = False
     cut_into = "pairs"
     reads = "words with a tag each, a line a word and an empty line between sentences"
     question = "Which tag has each word?"

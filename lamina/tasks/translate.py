@@ -34,6 +34,7 @@ class Translate(Task):
     better = "bleu"
     target_kind = ("sentence",)
     answers = "a translation"
+    mistakes = False
     reads = "sentences and their translations, two files FILE,FILE or a TSV of two columns"
     asks: ClassVar[dict[str, str]] = {"before": "tokens"}
     question = "What is the sentence in the other language?"

@@ -37,6 +37,7 @@ class Write(Task):
     lower_is_better = True
     target_kind = ("running",)
     answers = "the next token"
+    mistakes = False
     reads = "running text, a file or a folder of it"
     net: ClassVar[dict[str, str]] = {"running": "gpt"}
     asks: ClassVar[dict[str, str]] = {"temperature": "one", "draw": "row"}

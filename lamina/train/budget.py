@@ -27,6 +27,8 @@ class Clock:
     """rows that are scored at the end per validation row: it takes so many times the seconds of a validation"""
     features: float = 0.0
     """seconds that the features of the validation rows took, where they are computed once: a validation goes without, not the end"""
+    final: float = 0.0
+    """seconds that the test rows take at the end beyond scoring them as the validation rows are: whole translations"""
     scoring: float = 0.0
     """seconds kept for scoring the test rows"""
 
@@ -76,7 +78,7 @@ class Budget:
         elif self._pace:  # slower updates mean slower scoring
             self.validation_seconds *= max(1.0, self.step_seconds / self._pace)
             self._pace = max(self._pace, self.step_seconds)
-        clock.scoring = clock.tests * (self.validation_seconds + clock.features)
+        clock.scoring = clock.tests * (self.validation_seconds + clock.features) + clock.final
 
     def replan(self, progress: Progress, clock: Clock) -> None:
         """Fit the remaining steps to the time left; does nothing without minutes."""

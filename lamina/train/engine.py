@@ -20,7 +20,7 @@ from lamina.core.errors import TrainingError
 from lamina.core.run import Run
 from lamina.data._batches import Batches
 from lamina.data._store import shared
-from lamina.data._table import TRAIN, VALIDATION, Table
+from lamina.data._table import TEST, TRAIN, VALIDATION, Table
 from lamina.tasks._task import Task
 from lamina.train import _state, freeze
 from lamina.train._report import Report
@@ -35,6 +35,8 @@ TICK = 0.4  # seconds between reports
 SAVE = 20.0  # seconds between saves
 SAVE_VALIDATED = 1.0  # seconds between saves at validations; a state between them is made again when a run is resumed
 CHOOSE = 2.0  # seconds until the way to run an update may be chosen again; doubled each time
+FINAL, AGAIN = 32, (0.3, 0.6, 0.85)  # rows that are scored as at the end, and when again, where that takes its own time
+UNKNOWN = 0.2  # of the time, at most, that is kept for it while the net knows nothing and answers at length
 SCORED = 256  # validation rows that are scored to see how long scoring takes
 
 
@@ -83,6 +85,7 @@ class _Training:
         self.names = train.names
         self.train = Batches(train, inputs, target, device, store)
         self.validation = Batches(table.take(table.rows(VALIDATION)), inputs, target, device, store)
+        self.tests, self.again = len(table.rows(TEST)), list(AGAIN)
         self.net, reused, each = freeze.once(task, net, recipe, (self.train, self.validation), clock.left())
         clock.features = each * len(self.validation)
         self.note = reused or self.train.note(recipe.batch or 1)
@@ -147,7 +150,22 @@ class _Training:
         statistics(self.task, self.average.net, few)
         start = time.perf_counter()
         statistics(self.task, self.average.net, few)
-        return (time.perf_counter() - start) * len(self.validation) / rows
+        seconds = (time.perf_counter() - start) * len(self.validation) / rows
+        self.time_final()
+        self.clock.final = min(self.clock.final, max(0.0, UNKNOWN * self.clock.left()))
+        return seconds
+
+    def time_final(self) -> None:
+        """Keep time for the test rows where the task scores them otherwise than others, such as by whole translations."""
+        if type(self.task).final is Task.final or self.recipe.minutes is None:
+            return
+        self.average.catch_up()
+        few, seconds = self.validation.first(min(len(self.validation), FINAL)), []
+        for final in (False, True):
+            start = time.perf_counter()
+            statistics(self.task, self.average.net, few, final)
+            seconds.append(time.perf_counter() - start)
+        self.clock.final = max(0.0, seconds[1] - seconds[0]) * self.tests / len(few)
 
     def steps(self) -> Tensor:
         """Weight updates until the next report or validation: their losses."""
@@ -165,6 +183,9 @@ class _Training:
             self.average.update(progress.step)
         stacked = torch.stack(losses).cpu()
         seconds = time.perf_counter() - start
+        if self.again and progress.fraction >= self.again[0]:
+            self.again.pop(0)
+            self.time_final()
         self.budget.observe(self.clock, step_seconds=seconds / count)
         self.choose_again(seconds / count)
         self.budget.replan(progress, self.clock)

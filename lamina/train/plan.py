@@ -121,9 +121,9 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
     known = {s.name for s in config.settings(catalog.find("nets", name).Config)}
     hints = {k: v for k, v in made.hints.items() if k in known and not (size and k in own)}
     settings |= {**_suited(name, inputs, {**settings, **hints, **wished}), **hints, **wished}
+    with torch.device("meta"):  # wrong settings are told before a run begins
+        net = net_of(name, settings)
     if given_weights:
-        with torch.device("meta"):
-            net = net_of(name, settings)
         if begin.frozen_in_vain(net, begun[1].recipe, recipe):  # few rows, but nothing that could stay
             return make(begun[0], replace(begun[1], recipe=replace(begun[1].recipe, freeze="none")))
         reasons.append(weights.fitting(given_weights, net, name, target)[1].sentence(given_weights.name))
