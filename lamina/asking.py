@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from lamina.data._table import Field
 
 
+CUT = 5  # texts that are cut, of which each has a sentence
+
+
 def converse(trained: Any, wanted: bool, files: Sequence[str]) -> int:
     """Answer every line that is typed until an empty one. Raises SettingError where there is nothing to ask, or two ways."""
     if not wanted:
@@ -68,7 +71,8 @@ def cut(inputs: Sequence[Field], sources: Sequence[Any]) -> list[str]:
             if count > most:
                 which = "last" if field.kind == "running" else "first"
                 said.append(f"{name}: {field.name} has {count:,} tokens, of which the net reads the {which} {most:,}.")
-    return said
+    more = len(said) - CUT
+    return [*said[:CUT], f"{more:,} more texts are longer than what the net reads of them."] if more > 1 else said
 
 
 def _given(field: Field, inputs: Sequence[Field], sources: Sequence[Any]) -> Iterator[tuple[str, str]]:

@@ -98,6 +98,12 @@ def test_texts_without_labels_get_codes(tmp_path, capsys):
     assert main(["ask", str(run.path), "ship wave sail deck", str(tmp_path / "texts"), "--json"]) == 0
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()[-10:]]
     assert [line["answer"] for line in told] == sorted(bits.tolist())[:10]
+    (tmp_path / "long").mkdir()
+    for i in range(8):
+        (tmp_path / "long" / f"{i}.txt").write_text(f"{texts[i]} {texts[i]}")
+    assert main(["ask", str(run.path), "ship", str(tmp_path / "long")]) == 0
+    said = capsys.readouterr().err
+    assert said.count("of which the net reads the first") == 5 and "3 more texts are longer" in said
     table = pd.DataFrame({"text": [text for _, text in of_two_kinds()]})
     assert lamina.look(table, task="hash").plan.target.kind == "itself"
     (tmp_path / "one.txt").write_text("a text that stands alone and goes on\n" * 60)

@@ -46,7 +46,7 @@ def explain(task: Any, net: nn.Module, batch: Batch, question: Question) -> Expl
     written = _words.words_of("attention", {"tokens": torch.tensor([ids])}, own) if ids else nothing
     seen = array(state["attention"][0])
     shares = _square.of_words(written, read, seen)
-    said = f"Each word written (row) looks at each word of the sentence (column): {task.tokens.decode(ids)}"
+    said = "each word written (row) looks at each word read (column)"
     order = np.argsort(-shares.max(1), kind="stable")[:TOLD]
     pairs = [
         f"{written.names[i]} at {read.names[int(shares[i].argmax())]} ({100 * shares[i].max():.0f} %)" for i in order
@@ -55,7 +55,7 @@ def explain(task: Any, net: nn.Module, batch: Batch, question: Question) -> Expl
         "attention",
         task.tokens.decode(ids),
         {"shares": shares, "tokens": seen},
-        _square.picture(written, read, shares, said[:110]),
+        _square.picture(written, read, shares, said),
         f"Looked at most: {', '.join(pairs)}.",
         names=read.names,
     )
