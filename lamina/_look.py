@@ -28,7 +28,8 @@ from lamina.train.step import Feed, Order, Step
 from lamina.train.ways import choose
 
 MEASURED = 2_000  # training rows on which the speed is measured
-MOST = 60.0  # seconds that computing frozen features of them may take
+FROZEN = 200  # where their features are computed first
+MOST = 60.0  # seconds that this may take
 
 
 def look(table: Table, wishes: Wishes, console: Console | None = None) -> Prepared:
@@ -43,7 +44,7 @@ def look(table: Table, wishes: Wishes, console: Console | None = None) -> Prepar
     fits = f"a pass over {rows:,} rows takes {clock(per_pass) if per_pass >= 1 else f'{per_pass:.2f} s'}"
     if plan.recipe.minutes:
         passes = min(60 * plan.recipe.minutes / per_pass, plan.recipe.epochs or np.inf)
-        fits += f"; about {passes:,.0f} passes in {clock(min(60 * plan.recipe.minutes, passes * per_pass))}"
+        fits += f"; about {passes:,.{0 if passes >= 10 else 1}f} passes in {clock(min(60 * plan.recipe.minutes, passes * per_pass))}"
     padded = padding_line(prepared)
     lines = [
         ("data", data_line(prepared)),
@@ -60,7 +61,7 @@ def look(table: Table, wishes: Wishes, console: Console | None = None) -> Prepar
     console.print(fields(lines))
     console.print()
     console.print(fields([("-", sentence) for sentence in (*full.notes, *plan.why)], "dim"))
-    console.print(fields([("!", sentence) for sentence in findings(full)], "yellow"))
+    console.print(fields([("!", sentence) for sentence in findings(prepared.table)], "yellow"))
     for bad in full.bad:
         console.print(Text(f"  left out {bad.where}: {bad.why}", style="yellow"))
     path = Path("runs") / f"look-{re.sub('[^A-Za-z0-9._-]+', '-', Path(full.source).name) or 'data'}.png"
@@ -74,7 +75,7 @@ def speed(prepared: Prepared) -> tuple[float, int]:
     """Seconds of one weight update, measured on a sample, and the number of weights."""
     plan, table = prepared.plan, prepared.table
     where = device.choose(plan.device)
-    few = table.take(table.rows(TRAIN)[:MEASURED])
+    few = table.take(table.rows(TRAIN)[: FROZEN if plan.recipe.freeze == "features" else MEASURED])
     task, net = planning.build(plan, few, where)
     weights, batches = sum(p.numel() for p in net.parameters()), Batches(few, plan.inputs, plan.target, where)
     net, *_ = freeze.once(task, net, plan.recipe, [batches], MOST)

@@ -18,8 +18,8 @@ from lamina.data import coco
 from lamina.data._pictures import Pictures
 from lamina.data._table import Column, Field, Table
 from lamina.nets import efficientnet
+from lamina.train import begin, weights
 from lamina.train import plan as planning
-from lamina.train import weights
 from lamina.train.plan import Wishes
 from lamina.train.recipe import Recipe
 
@@ -85,15 +85,19 @@ def test_begins_with_weights_of_the_features_where_they_are_there(scenes, monkey
         "imagenet/lite0", known.state_dict(), "efficientnet", efficientnet.SIZES["lite0"], (3, 224, 224), ("a",)
     )
     monkeypatch.setattr(weights, "_imagenet", lambda net, size: given)
-    for wished in ({}, {"net": "ssd"}, {"net": "yolo/efficient"}, {"net": "yolo", "weights": "imagenet"}):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)  # on a processor
+    for wished in (
+        {},
+        {"net": "ssd"},
+        {"net": "yolo/efficient", "freeze": "none"},
+        {"net": "yolo", "weights": "imagenet"},
+    ):
         prepared = lamina.look(scenes, steps=2, **wished)
-        assert prepared.plan.recipe.weights == "imagenet/lite0"
+        recipe, stay = prepared.plan.recipe, wished.get("freeze", "features")
+        assert (recipe.weights, recipe.freeze) == ("imagenet/lite0", stay)
         assert prepared.plan.net_config["features"] == "efficientnet/lite0"
-        recipe = prepared.plan.recipe
-        assert (recipe.optimizer, recipe.lr) == ("muon", 0.01) or recipe.freeze == "features"
-        assert recipe.freeze == (
-            "features" if "weights" in wished else "none"
-        )  # of weights that were asked for, few rows change the answer
+        assert stay == "features" or (recipe.optimizer, recipe.lr) == ("muon", 0.01)
+        assert (begin.SLOW in prepared.plan.why) == ("weights" not in wished and stay == "features")
     _, net = planning.build(prepared.plan, prepared.table, torch.device("cpu"))
     own = net.state_dict()
     there = [k for k in known.features.state_dict() if f"features.features.{k}" in own]
