@@ -7,9 +7,10 @@
 
 Training: pictures a second from the first file that is opened to the last update of --passes passes over --rows pictures; Lamina
 decodes once, the plain loop in each pass, by a DataLoader of two workers with Pillow transforms sample by sample (bench/peers/
-seeing_torch.py). Answering: from files to answers. Both sides run the same net and loss, each in a process of its own, in turn. The
-figures are medians over repeats, ratios those within a repeat, with the least and the most. Threads are bound by --threads; pin the
-command to as many cores. results/seeing.md takes the figures.
+seeing_torch.py). Answering: from files to answers, each picture seen once (of nets that learned mirrored pictures of classes Lamina
+otherwise asks about both), masks in the size of the file, where the plain loop's have the net's. Both sides run the same net and loss,
+each in a process of its own, in turn. The figures are medians over repeats, ratios those within a repeat, with the least and the most.
+Threads are bound by --threads; pin the command to as many cores. results/seeing.md takes the figures.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def table_of(work: str, rows: int, pictures: Path | None):
     return table.take(np.sort(np.concatenate([chosen, few])))
 
 
-def built(work: str, table: Any):
+def built(work: str, table: Any, augment: str = "flip"):
     """Plan, table, task and net of Lamina."""
     import torch
 
@@ -73,7 +74,7 @@ def built(work: str, table: Any):
     task_class(how["task"]).side = how["side"]
     planning.SIDES = tuple(sorted({how["side"], *planning.SIDES}, reverse=True))
     recipe = Recipe(
-        steps=1_000_000, batch=how["batch"], optimizer=how["optimizer"], lr=1e-3, augment="flip", weights="none"
+        steps=1_000_000, batch=how["batch"], optimizer=how["optimizer"], lr=1e-3, augment=augment, weights="none"
     )
     settings = {k: str(v) for k, v in how["settings"].items()}
     prepared = prepare(table, Wishes(how["task"], how["net"], settings, {}, "cpu", recipe))
@@ -126,7 +127,7 @@ def answering(side: str, options: argparse.Namespace) -> dict[str, float]:
     if side == "lamina":
         keep_freed_memory()
     torch.set_num_threads(options.threads)
-    plan, table, task, net = built(options.parts[0], table_of(options.parts[0], options.rows, options.pictures))
+    plan, table, task, net = built(options.parts[0], table_of(options.parts[0], options.rows, options.pictures), "none")
     column = next(c for c in table.columns.values() if c.field.kind == "image")
     files = [Path(p) for p in column.values.take(table.rows(TRAIN)).paths]
     net.eval()

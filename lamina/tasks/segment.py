@@ -13,7 +13,7 @@ from lamina.core import _drawn
 from lamina.data._batches import Batches
 from lamina.data._table import IGNORE, TRAIN, Table
 from lamina.measures import masks
-from lamina.tasks._dense import Dense, seen
+from lamina.tasks._dense import Dense, highest, seen
 from lamina.tasks._task import Batch, inputs, whole_loss
 
 LOOKED = 400  # training masks that classes are counted on
@@ -78,7 +78,7 @@ class Segment(Dense):
     def _codes(logits: Tensor, target: Tensor) -> Tensor:
         if logits.shape[2:] != target.shape[1:]:
             logits = F.interpolate(logits, target.shape[1:], mode="bilinear", align_corners=False)
-        return logits.argmax(1).to(torch.uint8)
+        return highest(logits)
 
     def _confusion(self, target: np.ndarray, answer: np.ndarray) -> np.ndarray:
         return masks.confusion(target, answer, self.outputs)
