@@ -5,12 +5,13 @@
     ssd         boxes, 128x128, from stamps
     memory      the most memory that a detection run on the frames of doom takes, scoring and report included
 
-Training: pictures a second from the first file that is opened to the last update of --passes passes over --rows pictures; Lamina
-decodes once, the plain loop in each pass, by a DataLoader of two workers with Pillow transforms sample by sample (bench/peers/
-seeing_torch.py). Answering: from files to answers, each picture seen once (of nets that learned mirrored pictures of classes Lamina
-otherwise asks about both), masks in the size of the file, where the plain loop's have the net's. Both sides run the same net and loss,
-each in a process of its own, in turn. The figures are medians over repeats, ratios those within a repeat, with the least and the most.
-Threads are bound by --threads; pin the command to as many cores. results/seeing.md takes the figures.
+Training: pictures a second from the first file that is opened to the last update of --passes passes over --rows pictures, without
+the ways to run an update that Lamina tries first (a second, or a few updates). Lamina decodes once, the plain loop in each pass, by a
+DataLoader of two workers with Pillow transforms sample by sample (bench/peers/seeing_torch.py). Answering: from files to answers, each
+picture seen once (of nets that learned mirrored pictures of classes Lamina otherwise asks about both), masks in the size of the file,
+where the plain loop's have the net's. Both sides run the same net and loss, each in a process of its own, in turn. The figures are
+medians over repeats, ratios those within a repeat, with the least and the most. Threads are bound by --threads; pin the command to as
+many cores. results/seeing.md takes the figures.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ WORKS: dict[str, dict[str, Any]] = {
     "ssd": {"task": "detect", "net": "ssd", "settings": {"features": "resnet9/long"}, "side": 128, "batch": 16, "optimizer": "adamw"},
 }  # fmt: skip
 TITLES = {"resnet18": "ResNet-18 at 224x224", "unet": "U-Net at 128x128", "ssd": "SSD at 128x128"}
-TRIED = 0.5  # seconds in which ways to run an update are tried, as the engine does; they count
+TRIED = 0.5  # seconds in which ways to run an update are tried, as the engine does
 WARM = 2  # batches before the time is taken
 
 
@@ -106,7 +107,9 @@ def training(side: str, options: argparse.Namespace) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as store:
         start = time.perf_counter()
         feed = Feed(task, Batches(train, plan.inputs, plan.target, torch.device("cpu"), Path(store)), plan.recipe)
+        begun = time.perf_counter()
         best = choose(net, lambda other: Step(task, other, plan.recipe), feed, TRIED, options.threads)[0]
+        start += time.perf_counter() - begun
         step = Step(task, net, plan.recipe)
         best.way.apply(step)
         for number in range(steps):

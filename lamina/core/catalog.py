@@ -13,6 +13,7 @@ from types import ModuleType
 
 from lamina.core.errors import NameUnknown, unknown
 
+FOREIGN = ("timm.", "torchvision.")  # packages whose models are nets, too
 PACKAGE = Path(__file__).parent.parent
 SINGULAR = {
     "nets": "net",
@@ -58,10 +59,12 @@ def describe(room: str, name: str) -> Entry:
 
 
 def find(room: str, name: str) -> ModuleType:
-    """Import the file `name` of a room; a name with a dot is a module of the user's own.
+    """Import the file `name` of a room; a name with a dot is a module of the user's own, or a model of timm or torchvision.
 
     Raises NameUnknown with the nearest name.
     """
+    if room == "nets" and name.startswith(FOREIGN):
+        return importlib.import_module("lamina.nets._foreign").module(name)
     if "." in name:
         try:
             return importlib.import_module(name)
