@@ -96,7 +96,8 @@ panel(document.getElementById("panel"), told, async (values) => {
     given.tokens = whole(ort, ids, [1, ids.length]);
   }
   const begun = performance.now(), found = await session.run(given);
-  state.textContent = `Answered in ${(performance.now() - begun).toFixed(1)} ms by WebAssembly.`;
+  const took = performance.now() - begun;
+  state.textContent = `Answered in ${took < 1000 ? `${took.toFixed(1)} ms` : `${(took / 1000).toFixed(1)} s`} by WebAssembly.`;
   return answered(found);
 });
 
