@@ -186,7 +186,8 @@ function drawAnswer(parent, answer, canvas) {
     return;
   }
   if (typeof answer.answer === "number") { parent.append(make("p", "said", answer.answer.toLocaleString(undefined, { maximumSignificantDigits: 6 }))); return; }
-  parent.append(make("p", "said text", String(answer.answer)));
+  const text = String(answer.answer);
+  parent.append(text ? make("p", "said text", text) : make("p", "soft", "The answer is empty."));
   if (answer.distance !== undefined) parent.append(make("p", "soft", `distance ${answer.distance.toFixed(3)}, same up to ${answer.threshold.toFixed(3)}`));
 }
 
