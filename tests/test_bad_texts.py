@@ -118,6 +118,7 @@ def runs(tmp_path_factory):
     ("task", "given", "sentence"),
     [
         ("classify", "  ", "an empty text tells nothing"),
+        ("classify", "", "an empty text tells nothing"),
         ("classify", "empty.txt", "empty.txt is empty"),
         ("classify", "noise.txt", "noise.txt is binary"),
         ("classify", "gone.txt", "no such path: gone.txt"),

@@ -81,6 +81,8 @@ def _of_text(source: Any, fields: list[Field]) -> Table | None:
     """
     if not fields or not isinstance(source, str | Path):
         return None
+    if isinstance(source, str) and not source.strip():  # not the folder one is in
+        raise DataError("an empty text tells nothing; give a text of a word or more.")
     longest = max(fields, key=lambda f: f.shape)
     path = Path(source)
     if len(str(source)) < 250 and "\n" not in str(source) and "\0" not in str(source) and path.expanduser().exists():
