@@ -52,8 +52,8 @@ def protocol(seconds: float, linger: float, refusal: Callable[[bytes, dict[str, 
                 self.transport.abort() if hasattr(self.transport, "abort") else self.transport.close()
 
         def shutdown(self) -> None:
-            """The server ends. The first request of a connection that was just accepted may be on its way."""
-            if self.cycle is None:
+            """The server ends. A request may be on its way: the first of a connection that was just accepted, or the next one."""
+            if self.cycle is None or self.cycle.response_complete:
                 self.loop.call_later(linger, super().shutdown)
             else:
                 super().shutdown()
@@ -138,16 +138,17 @@ class Server(uvicorn.Server):
         """Listen."""
         self._coming: set[asyncio.Task] = set()
         own = not isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop)
+        self._listening = list(sockets or []) if own else []
         await super().startup(sockets=[] if own else sockets)
-        for listening in sockets or [] if own else []:
+        for listening in self._listening:
             listening.listen(self.config.backlog)
             asyncio.get_running_loop().add_reader(listening, self._enter, listening)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen no more, and wait for what runs."""
-        for listening in sockets or []:
-            with contextlib.suppress(NotImplementedError):
-                asyncio.get_running_loop().remove_reader(listening)
+        """Listen no more, and wait for what runs; who has come and was not let in yet still is, where the loop lets this class do it."""
+        for listening in self._listening:
+            asyncio.get_running_loop().remove_reader(listening)
+            self._enter(listening)
         await super().shutdown(sockets)
 
     def _enter(self, listening: socket.socket) -> None:
