@@ -21,13 +21,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import uvicorn
 from PIL import Image
 
 import lamina
 from lamina import writing
 from lamina.cli import main
 from lamina.core.errors import SettingError
-from lamina.serving import _door, _gather, _model, serve
+from lamina.serving import _door, _gather, _model, _patient, serve
 from lamina.serving._guard import permitted
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -559,3 +560,34 @@ def test_what_cannot_be_served_is_said(capsys, tmp_path):
     ):  # fmt: skip
         assert main(["serve", *words, "--port", "0"]) == 2
         assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+async def _greet(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"hi"})
+
+
+def test_who_came_before_the_server_stopped_listening_is_answered():
+    uvloop = pytest.importorskip("uvloop")
+
+    async def ended():
+        listening = socket.create_server(("127.0.0.1", 0))
+        kind = _patient.protocol(5, 0.05, lambda url, scope: None)
+        config = uvicorn.Config(_greet, http=kind, ws="none", lifespan="off", log_config=None, timeout_keep_alive=1)
+        server = _patient.Server(config)
+        config.load()
+        server.lifespan = config.lifespan_class(config)
+        await server.startup(sockets=[listening])
+        lines = [
+            socket.create_connection(listening.getsockname()) for _ in range(3)
+        ]  # the loop does not turn: they wait
+        for line in lines:
+            line.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        await server.shutdown([listening])
+        answers = [line.recv(1000) for line in lines]
+        for line in lines:
+            line.close()
+        return answers
+
+    answers = uvloop.run(ended())
+    assert [a[:15] for a in answers] == [b"HTTP/1.1 200 OK"] * 3
