@@ -43,8 +43,9 @@ class Net(nn.Module):
         super().__init__()
         self.standardize = Standardize(config.shape[0])
         self.features, self.channels = _built(name, config)
-        self.classifier: nn.Module = self.features.get_submodule(_last(name, self.features, config.classes))
-        _replace(self.features, _last(name, self.features, config.classes), nn.Identity())
+        last = _last(name, self.features, config.classes)
+        self.classifier: nn.Module = self.features.get_submodule(last)
+        _replace(self.features, last, nn.Identity())
 
     def forward(self, image: Tensor) -> Tensor:
         x = self.standardize(image)  # (B, C, H, W)
