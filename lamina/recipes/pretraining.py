@@ -41,7 +41,9 @@ def run(quick: bool, seed: int, folder: Path, data: str | None) -> Outcome:
     learned = folder.parent / "hidden-words"
     texts = unlabelled(table, "mask")
     masked = (
-        lamina.load(learned) if seed else lamina.fit(texts, task="mask", run=learned, **small, **words, **common, **how)
+        lamina.load(learned)
+        if (learned / "score.json").exists()
+        else lamina.fit(texts, task="mask", run=learned, **small, **words, **common, **how)
     )
     numbers = {"hidden words: accuracy %": 100 * masked.score().value}
     runs = []
