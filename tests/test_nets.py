@@ -13,6 +13,7 @@ from lamina.nets._row import RowEncoder
 from lamina.tasks._task import whole_loss
 
 NETS = catalog.names("nets")
+CHOOSES = {"faster_rcnn", "segnet"}  # which boxes or places are largest, which rounding may change
 
 
 def made(name):
@@ -62,6 +63,23 @@ def test_every_weight_learns(name):
     whole_loss(net, net(**inputs), loss).backward()
     without = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert not without
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_products_in_bfloat16_give_nearly_the_same(name):
+    module, net = made(name)
+    inputs, _ = module.example()
+    outputs, grads = [], []
+    for low in (False, True):
+        net.eval().zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            output = net(**inputs)
+        output.float().square().mean().backward()
+        outputs.append(output.detach().float())
+        grads.append(torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None]))
+    assert grads[1].isfinite().all()
+    if name not in CHOOSES:
+        assert (outputs[1] - outputs[0]).norm() <= 0.03 * outputs[0].norm()
 
 
 @pytest.mark.parametrize("name", NETS)

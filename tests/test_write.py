@@ -17,6 +17,7 @@ from lamina.data import _running
 from lamina.data._running import IGNORED, Coded
 from lamina.data._tokens import Tokens
 from lamina.nets import char_rnn, gpt
+from lamina.nets._attention import looking, looking_back
 from lamina.tasks._sampling import Sampling, Speller, drawn, written
 
 TEXT = inspect.getsource(argparse) + inspect.getsource(textwrap)
@@ -183,6 +184,25 @@ def test_striped_attention_is_attention(style):
     assert torch.allclose(logits, other, atol=1e-5)
     for own, p in zip(grads, net.parameters(), strict=True):
         assert torch.allclose(own, p.grad, atol=1e-6 + 1e-4 * float(own.abs().max()))
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("form", ["back", "all", "masked"])
+def test_attention_by_products_is_that_of_torch(kind, form):
+    """Outputs and gradients, to the rounding of the kind; rows longer than a stripe, and more keys than queries."""
+    torch.manual_seed(0)
+    long = 150 if form == "back" else 40
+    q, k, v = (torch.randn(3, 2, rows, 8).to(kind).requires_grad_() for rows in (150, long, long))
+    mask = torch.rand(3, long) < 0.6
+    mask[:, 0] = True
+    own = looking_back(q, k, v) if form == "back" else looking(q, k, v, mask if form == "masked" else None)
+    exact = [x.detach().double().requires_grad_() for x in (q, k, v)]
+    where = mask[:, None, None] if form == "masked" else None
+    wanted = torch.nn.functional.scaled_dot_product_attention(*exact, where, is_causal=form == "back")
+    grad = torch.randn(wanted.shape)
+    found = [own, *torch.autograd.grad(own, (q, k, v), grad.to(kind))]
+    for mine, theirs in zip(found, [wanted, *torch.autograd.grad(wanted, exact, grad.to(kind).double())], strict=True):
+        assert mine.dtype == kind and (mine - theirs).norm() < (1e-6 if kind == torch.float32 else 0.02) * theirs.norm()
 
 
 def _plain_attention(self, x, turns=None, cache=None):

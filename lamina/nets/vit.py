@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from lamina.core.check import divides, within
 from lamina.core.errors import unknown
+from lamina.nets._attention import looking
 from lamina.nets._blocks import DropPath, Standardize, initialise
 
 TAKES = ("image",)
@@ -73,7 +74,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         b, n, d = x.shape
         query, key, value = self.ask(x).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        x = F.scaled_dot_product_attention(query, key, value)  # (B, heads, N, D / heads)
+        x = looking(query, key, value)  # (B, heads, N, D / heads)
         return self.out(x.transpose(1, 2).reshape(b, n, d))
 
 
