@@ -69,6 +69,18 @@ def test_losses_and_gradients_are_those_of_the_pairs(model, output):
         assert torch.allclose(own, p.grad, atol=1e-4 * float(p.grad.abs().max()))
 
 
+@pytest.mark.parametrize(("model", "output"), KINDS)
+def test_mixed_precision_changes_nothing(model, output):
+    found = []
+    for low in (False, True):
+        net = made(model, output)
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            loss, _ = net.losses(torch.randint(4, 30, (64,), generator=torch.Generator().manual_seed(1)), 5)
+            loss.sum().backward()
+        found.append((loss, net.near.grad.to_dense(), net.out.grad.to_dense()))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True)) and found[0][1].any()
+
+
 def test_paths_tell_words_apart_and_common_ones_are_short():
     path, turn = word2vec.huffman([50.0, 30.0, 10.0, 5.0, 3.0, 2.0])
     codes = [tuple(zip(p[t >= 0].tolist(), t[t >= 0].tolist(), strict=True)) for p, t in zip(path, turn, strict=True)]

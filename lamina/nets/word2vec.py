@@ -137,7 +137,7 @@ class _Gradient(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, near: Tensor, out: Tensor, net: Net, tokens: Tensor, reach: Tensor, noise: Tensor) -> Any:  # type: ignore[override]
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(near.device.type, enabled=False):  # its sums of rows know one precision
             kind = _hierarchical if net.path.shape[1] else _cbow if net.config.model == "cbow" else _skipgram
             loss, pairs, *grads = kind(near.detach(), out.detach(), net, Block(tokens, reach, net.config.window), noise)
         ctx.save_for_backward(*grads)

