@@ -1,8 +1,9 @@
-"""Measure nets that write against a plain PyTorch loop: python bench/write.py TEXT [--repeats 5]
+"""Measure nets that write against PyTorch loops and Keras: python bench/write.py TEXT [--repeats 5]
 
 Training: tokens per processor second of weight updates of the same net, on one thread, each side in a process of its own, in
-turn. Writing: the GPT 6x384 at length 256, batch 1, with the cache against reading all anew for each token. The figures are
-medians over repeats, with the least and the most; results/write.md takes them.
+turn: Lamina in the precision that it takes here, a plain loop in float32, one by hand in mixed precision, and for the LSTM Keras
+on TensorFlow in float32 (its mixed precision is slower). Writing: the GPT 6x384 at length 256, batch 1, with the cache against
+reading all anew for each token. The figures are medians over repeats, with the least and the most; results/write.md takes them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ WORKS = {
     "LSTM 2x256, batch 32 of 64": ("char_rnn/2x256", 32, 64, 10),
     "GPT 4x128, batch 12 of 64": ("gpt/4x128", 12, 64, 24),
     "GPT 6x384, batch 12 of 256": ("gpt/6x384", 12, 256, 2),
+    "GPT 12x768, batch 8 of 256": ("gpt/small", 8, 256, 1),
 }
+KERAS = "LSTM 2x256, batch 32 of 64"  # its work
 WRITING = "writing by GPT 6x384, 256 tokens"
 WRITTEN = 256
 
@@ -38,15 +41,23 @@ def one_side(side: str, work: str, text: Path) -> dict[str, float]:
     if work == WRITING:
         return _writing(side, write_torch)
     net, batch, length, steps = WORKS[work]
-    step = _ours(net, batch, length, text) if side == "lamina" else _plain(write_torch, net, batch, length, text)
-    for number in range(max(1, steps // 4)):
+    if side == "lamina":
+        from lamina.bench import matrix_rate, operations
+
+        step, done = _ours(net, batch, length, text), {}
+        if net.startswith("gpt"):  # torch does not count those of an LSTM
+            done["rate"] = matrix_rate(torch.bfloat16, torch.device("cpu"))
+            done["operations"] = operations(lambda: step(0)) / (batch * length)
+    else:
+        step, done = _theirs(write_torch, net, batch, length, text, side == "by hand"), {}
+    for number in range(max(2, steps // 4)):
         step(number)
     start = time.process_time()
     for number in range(steps):
         loss = step(number)
     seconds = time.process_time() - start
     assert float(loss) > 0
-    return {"tokens_per_second": batch * length * steps / seconds}
+    return {"tokens_per_second": batch * length * steps / seconds, **done}
 
 
 def _ours(net: str, batch: int, length: int, text: Path):
@@ -54,7 +65,7 @@ def _ours(net: str, batch: int, length: int, text: Path):
 
     import lamina
     from lamina.api import prepare
-    from lamina.core.device import keep_freed_memory
+    from lamina.core.device import bfloat16_pays, keep_freed_memory
     from lamina.data._batches import Batches
     from lamina.train import plan as planning
     from lamina.train.plan import Wishes
@@ -70,19 +81,24 @@ def _ours(net: str, batch: int, length: int, text: Path):
     train = made.table.take(made.table.rows(0))
     feed = Feed(task, Batches(train, made.plan.inputs, made.plan.target, torch.device("cpu")), made.plan.recipe)
     step = Step(task, built, made.plan.recipe)
+    step.low = bfloat16_pays(torch.device("cpu"))
     return lambda number: step(feed(number), number, 0.5)
 
 
-def _plain(write_torch, net: str, batch: int, length: int, text: Path):
+def _theirs(write_torch, net: str, batch: int, length: int, text: Path, by_hand: bool):
     import torch
+
+    from lamina.core.device import keep_freed_memory
+
+    if by_hand:
+        keep_freed_memory()
 
     letters = text.read_text(encoding="utf-8")
     code = {c: i + 4 for i, c in enumerate(sorted(set(letters)))}
     ids, vocabulary = torch.tensor([code[c] for c in letters]), len(code) + 4
-    sizes = {"gpt/4x128": (4, 128, 4), "gpt/6x384": (6, 384, 6)}
-    if net in sizes:
-        return write_torch.Loop(write_torch.GPT(vocabulary, *sizes[net], length), ids, batch, length)
-    return write_torch.Loop(write_torch.LSTM(vocabulary, 2, 256), ids, batch, length)
+    sizes = {"gpt/4x128": (4, 128, 4), "gpt/6x384": (6, 384, 6), "gpt/small": (12, 768, 12)}
+    made = write_torch.GPT(vocabulary, *sizes[net], length) if net in sizes else write_torch.LSTM(vocabulary, 2, 256)
+    return write_torch.Loop(made, ids, batch, length, by_hand)
 
 
 def _writing(side: str, write_torch) -> dict[str, float]:
@@ -103,6 +119,26 @@ def _writing(side: str, write_torch) -> dict[str, float]:
     return {"tokens_per_second": len(made) / (time.process_time() - start)}
 
 
+def _keras_command(text: Path, batch: int, length: int, steps: int) -> list[str]:
+    sys.path.insert(0, str(HERE / "peers"))
+    import environments
+
+    sizes = [str(number) for number in (batch, length, 4 * steps)]
+    return [str(environments.python_of("keras_peer")), str(HERE / "peers" / "write_keras.py"), str(text), *sizes, "float32"]  # fmt: skip
+
+
+def _line(work: str, found: dict[str, list[dict[str, float]]]) -> str:
+    """A row of the table: tokens a second of Lamina, times as fast as each peer, share of the matrix products."""
+    speeds = {side: [one["tokens_per_second"] for one in values] for side, values in found.items()}
+    cells = []
+    for side in ("plain", "by hand", "keras"):
+        ratios = [a / b for a, b in zip(speeds["lamina"], speeds.get(side, []), strict=False)]
+        cells.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else "")
+    shares = [one["tokens_per_second"] * one["operations"] / one["rate"] for one in found["lamina"] if "rate" in one]
+    share = f"{100 * statistics.median(shares):.0f} %" if shares else ""
+    return f"| {work} | {statistics.median(speeds['lamina']):,.0f} | {' | '.join(cells)} | {share} |"
+
+
 def main() -> None:
     """Measure and write results/write.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -119,22 +155,22 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as store:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "LAMINA_STORE": store}
         for work in (*WORKS, WRITING):
-            found: dict[str, list[float]] = {"lamina": [], "plain": []}
+            peers = ["plain"] if work == WRITING else ["plain", "by hand", *(["keras"] if work == KERAS else [])]
+            found: dict[str, list[dict[str, float]]] = {side: [] for side in ("lamina", *peers)}
             for _ in range(options.repeats):
                 for side, kept in found.items():
                     command = [sys.executable, __file__, str(options.text), "--side", side, work]
+                    if side == "keras":
+                        command = _keras_command(options.text, *WORKS[work][1:])
                     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-                    kept.append(json.loads(done.stdout.strip().split("\n")[-1])["tokens_per_second"])
+                    kept.append(json.loads(done.stdout.strip().split("\n")[-1]))
                 loads.append(os.getloadavg()[0])
-            ratios = [a / b for a, b in zip(*found.values(), strict=True)]
-            ours, plain = (statistics.median(values) for values in found.values())
-            lines.append(
-                f"| {work} | {ours:,.0f} | {plain:,.0f} | {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |"
-            )
+            lines.append(_line(work, found))
             print(lines[-1], flush=True)
     here = machine()
-    page = ["# Writing", "", "Tokens per processor second, one thread, against a plain float32 PyTorch loop of the same net.", "",
-            "| work | Lamina | plain loop | ratio (least to most) |", "|---|---|---|---|", *lines, "",
+    page = ["# Writing", "", "Tokens per processor second, one thread. A plain float32 PyTorch loop of the same net; one by hand in mixed",
+            "precision; Keras on TensorFlow. Share: Lamina's products a second of those of square bfloat16 matrices here.", "",
+            "| work | Lamina | plain loop: times as fast (least to most) | by hand | Keras | share |", "|---|---|---|---|---|---|", *lines, "",
             f"Medians of {options.repeats}, in turn; {here['processor']}, torch {here['torch']}; load {min(loads):.1f} to {max(loads):.1f}, "
             f"{time.strftime('%Y-%m-%d')}: `python bench/write.py TEXT --repeats {options.repeats}`."]  # fmt: skip
     (HERE / "results" / "write.md").write_text("\n".join(page) + "\n")

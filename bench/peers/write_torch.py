@@ -1,4 +1,4 @@
-"""The peer of bench/write.py: the same nets in plain PyTorch, and a plain loop around them, as nanoGPT lays one out."""
+"""The peers of bench/write.py: the same nets in plain PyTorch, a plain loop around them, as nanoGPT lays one out, and one by hand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from torch.nn import functional as F
 
 
 class Attention(nn.Module):
-    """Causal attention by torch's fused function."""
+    """Causal attention: `fused` by torch's function, else by products and a softmax (faster in bfloat16 on processors)."""
+
+    fused = True
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -17,7 +19,12 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         b, t, c = x.shape
         q, k, v = (p.view(b, t, self.heads, c // self.heads).transpose(1, 2) for p in self.ask(x).split(c, 2))
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        if self.fused:
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        else:
+            hidden = torch.ones(t, t, dtype=torch.bool).triu(1)
+            score = (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5).masked_fill(hidden, float("-inf"))
+            y = score.softmax(-1) @ v
         return self.out(y.transpose(1, 2).reshape(b, t, c))
 
 
@@ -61,17 +68,24 @@ class LSTM(nn.Module):
 
 
 class Loop:
-    """Batches cut from a text at random places, AdamW, gradients clipped to norm 1."""
+    """Batches cut from a text at random places, AdamW, gradients clipped to norm 1.
 
-    def __init__(self, net: nn.Module, text: Tensor, batch: int, length: int) -> None:
-        self.net, self.text, self.batch, self.length = net, text, batch, length
-        self.optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=0.1)
+    by_hand: mixed precision with bfloat16, attention by products, one kernel for the optimizer, freed memory kept.
+    """
+
+    def __init__(self, net: nn.Module, text: Tensor, batch: int, length: int, by_hand: bool = False) -> None:
+        self.net, self.text, self.batch, self.length, self.by_hand = net, text, batch, length, by_hand
+        Attention.fused = not by_hand
+        self.optimizer = torch.optim.AdamW(
+            net.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=0.1, fused=by_hand
+        )
 
     def __call__(self, _: int) -> Tensor:
         places = torch.randint(len(self.text) - self.length - 1, (self.batch,))
         x = torch.stack([self.text[i : i + self.length] for i in places])
         y = torch.stack([self.text[i + 1 : i + 1 + self.length] for i in places])
-        loss = F.cross_entropy(self.net(x).flatten(0, 1), y.flatten())
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.by_hand):
+            loss = F.cross_entropy(self.net(x).flatten(0, 1), y.flatten())
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
