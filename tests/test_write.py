@@ -4,6 +4,7 @@ import argparse
 import inspect
 import math
 import textwrap
+import types
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from lamina.data._running import IGNORED, Coded
 from lamina.data._tokens import Tokens
 from lamina.nets import char_rnn, gpt
 from lamina.nets._attention import looking, looking_back
+from lamina.tasks import write
 from lamina.tasks._sampling import Sampling, Speller, drawn, written
 
 TEXT = inspect.getsource(argparse) + inspect.getsource(textwrap)
@@ -261,6 +263,17 @@ def test_pieces_are_the_text(kind):
     pieces = [speller(i) for i in ids] + [speller.end()]
     assert "".join(pieces) == tokens.decode(ids)
     assert all("\ufffd" not in p for p in pieces)
+
+
+@pytest.mark.parametrize(("start", "gap"), [("said he", " "), ("said he ", ""), ("", "")])
+def test_words_stand_apart_from_what_they_go_on_after(start, gap):
+    tokens = Tokens.fit(["vu said he again . " * 4], "words")
+    begin = tokens.encode(start or "vu").tolist()
+    task = types.SimpleNamespace(tokens=tokens, context=8, start=lambda text: begin)
+    net = char_rnn.Net(char_rnn.Config(vocabulary=len(tokens), width=8, depth=1))
+    with torch.no_grad():
+        net.answer.bias[tokens.encode("again").tolist()[0]] = 100
+    assert "".join(write.Write.write(task, net, start, 2, Sampling(0))) == gap + "again again"
 
 
 def test_a_training_that_writes(book, tmp_path):

@@ -195,7 +195,7 @@ class Table:
             if wanted.name not in columns and wanted.name in names and names & self.columns.keys():
                 columns[wanted.name] = Column(wanted, np.full(len(self), "", object))
             if wanted.name not in columns:
-                raise unknown(f"column in {self.source} that the net needs:", wanted.name, columns)
+                raise unknown(f"column in {self.source} that the net needs:", wanted.name, self.columns)
             columns[wanted.name] = _recode(columns[wanted.name], wanted, self.source)
         return self.with_(columns=columns)
 

@@ -93,10 +93,13 @@ def written(net: nn.Module, begin: Sequence[int], how: Sampling, length: int, mo
 
 
 class Speller:
-    """Turns ids that come one by one into pieces of text; a character of several bytes waits until it is whole."""
+    """Turns ids that come one by one into pieces of text; a character of several bytes waits until it is whole.
 
-    def __init__(self, tokens: Any) -> None:
-        self.tokens, self._waiting, self._last = tokens, b"", None
+    last: the id before them, from which a word may need a blank.
+    """
+
+    def __init__(self, tokens: Any, last: int | None = None) -> None:
+        self.tokens, self._waiting, self._last = tokens, b"", last
 
     def __call__(self, token: int) -> str:
         """The text that this token adds; "" while a character is not whole."""

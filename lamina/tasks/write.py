@@ -168,8 +168,9 @@ class Write(Task):
 
     def write(self, net: nn.Module, text: str, length: int, how: Sampling, stop: str | None = None) -> Iterator[str]:
         """Pieces of a text that goes on after `text`: `length` tokens at most, up to the first `stop` in it."""
-        speller, found = Speller(self.tokens), ""
-        for token in written(net, self.start(text), how, length, self.context):
+        begin, found = self.start(text), ""
+        speller = Speller(self.tokens, begin[-1] if text and not text[-1].isspace() else None)
+        for token in written(net, begin, how, length, self.context):
             piece = speller(token)
             if stop and stop in (found + piece):
                 yield (found + piece)[: (found + piece).index(stop)][len(found) :]
