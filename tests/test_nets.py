@@ -215,3 +215,16 @@ def test_settings_out_of_range():
         mlp.Net(mlp.Config(dropout=2))
     with pytest.raises(SettingError, match=r"net.side \(=8\) must be at least 12"):
         lenet.Net(lenet.Config(side=8, version="1990"))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_dropout_keeps_the_mean_and_follows_the_seed(share):
+    drop, x = _blocks.Dropout(share), torch.ones(301, 333, requires_grad=True)
+    torch.manual_seed(3)
+    one = drop(x)
+    (grad,) = torch.autograd.grad(one.sum(), x)
+    torch.manual_seed(3)
+    assert torch.equal(one, drop(x)) and not torch.equal(one, drop(x)) and torch.equal(grad, one)
+    assert float((one == 0).double().mean()) == pytest.approx(share, abs=0.008)  # five standard errors
+    assert one.unique().tolist() == pytest.approx([0, 1 / (1 - share)])
+    assert drop.eval()(x) is x

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from lamina.core.check import divides, within
 from lamina.core.errors import SettingError, unknown
 from lamina.nets._attention import Cache, SelfAttention, turning
+from lamina.nets._blocks import Dropout
 from lamina.nets._text import pooled
 
 TAKES = ("tokens",)
@@ -74,7 +75,7 @@ class Layer(nn.Module):
         self.attention_norm, self.dense_norm = _norm(config), _norm(config)
         self.attention = SelfAttention(width, config.heads, plain)
         self.wide, self.narrow = nn.Linear(width, inner, plain), nn.Linear(inner, width, plain)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, turns: tuple[Tensor, Tensor] | None, cache: Cache | None) -> Tensor:
         x = x + self.dropout(self.attention(self.attention_norm(x), turns, cache))
@@ -111,7 +112,7 @@ class Net(nn.Module):
         self.length, self.pool, told = config.length, config.pool, config.classes > 0
         self.embed = nn.Embedding(config.vocabulary, config.width)
         self.places = None if rotary else nn.Embedding(config.length, config.width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.depth))
         self.norm = _norm(config)
         self.answer = None if config.tied or told else nn.Linear(config.width, config.vocabulary, False)

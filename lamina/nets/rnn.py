@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lamina.core.check import within
 from lamina.core.errors import unknown
+from lamina.nets._blocks import Dropout
 from lamina.nets._recurrent import CELLS, initialise
 from lamina.nets._text import PER, TokenVectors
 
@@ -97,7 +98,7 @@ class Net(nn.Module):
         wide = config.width * (2 if config.both else 1)
         inputs = [config.embedded] + [wide] * (config.depth - 1)
         self.layers = nn.ModuleList(Layer(config.cell, n, config.width, config.both) for n in inputs)
-        self.drop = nn.Dropout(config.dropout)
+        self.drop = Dropout(config.dropout)
         self.classifier = nn.Linear(wide, config.classes)
 
     def forward(self, tokens: Tensor) -> Tensor:

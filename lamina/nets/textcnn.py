@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from lamina.core.check import within
 from lamina.core.errors import SettingError
+from lamina.nets._blocks import Dropout
 from lamina.nets._text import TokenVectors
 
 TAKES = ("tokens",)
@@ -57,7 +58,7 @@ class Net(nn.Module):
         self.embed = TokenVectors(config.vocabulary, config.embedded, config.unknown)
         self.windows = nn.ModuleList(nn.Linear(size * config.embedded, config.filters) for size in config.windows)
         self.sizes = config.windows
-        self.drop = nn.Dropout(config.dropout)
+        self.drop = Dropout(config.dropout)
         self.classifier = nn.Linear(len(config.windows) * config.filters, config.classes)
 
     def forward(self, tokens: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from lamina.core.check import divides, within
 from lamina.core.errors import SettingError
 from lamina.nets._attention import Cache, SelfAttention
+from lamina.nets._blocks import Dropout
 
 TAKES = ("tokens", "mask", "before")
 ANSWERS = "a translation"
@@ -86,7 +87,7 @@ class Layer(nn.Module):
             nn.ReLU(),
             nn.Linear(config.ratio * width, width),
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def encode(self, x: Tensor, mask: Tensor) -> Tensor:
         """Every token of the source sees every other."""
@@ -119,7 +120,7 @@ class Net(nn.Module):
         self.encoder_norm, self.norm, self.dropout = (
             nn.LayerNorm(width),
             nn.LayerNorm(width),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
         )
         for part in (self.embed, self.embed_target, self.places, self.places_target):
             nn.init.normal_(part.weight, 0.0, width**-0.5)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from lamina.core.check import divides, within
 from lamina.core.errors import unknown
 from lamina.nets._attention import looking
-from lamina.nets._blocks import DropPath, Standardize, initialise
+from lamina.nets._blocks import Dropout, DropPath, Standardize, initialise
 
 TAKES = ("image",)
 SIZES: dict[str, dict] = {
@@ -85,11 +85,11 @@ class Layer(nn.Module):
         super().__init__()
         width, inner = config.width, config.width * config.ratio
         self.attention = nn.Sequential(
-            nn.LayerNorm(width, 1e-6), Attention(width, config.heads), nn.Dropout(config.dropout), DropPath(dropped)
+            nn.LayerNorm(width, 1e-6), Attention(width, config.heads), Dropout(config.dropout), DropPath(dropped)
         )
         self.dense = nn.Sequential(
-            nn.LayerNorm(width, 1e-6), nn.Linear(width, inner), nn.GELU(), nn.Dropout(config.dropout),
-            nn.Linear(inner, width), nn.Dropout(config.dropout), DropPath(dropped),
+            nn.LayerNorm(width, 1e-6), nn.Linear(width, inner), nn.GELU(), Dropout(config.dropout),
+            nn.Linear(inner, width), Dropout(config.dropout), DropPath(dropped),
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:

@@ -122,20 +122,21 @@ class Mask(Task):
         return {**batch, "tokens": seen, "wanted": tokens, "chosen": chosen, "follows": follows}
 
     def _losses(self, net: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Nats and hits (N,) of the foretold tokens, and nats (B,) of what follows."""
+        """Nats (N,) of the foretold tokens and logits (N, V) of all, and nats (B,) of what follows."""
         found, after = net.foretold(batch["tokens"], batch["chosen"])  # type: ignore[operator]
         wanted = batch["wanted"][batch["chosen"]]
         nats = F.cross_entropy(found.float(), wanted, reduction="none")
         none = torch.zeros(len(batch["tokens"]), device=nats.device)
         follow = none if after is None else F.cross_entropy(after.float(), batch["follows"], reduction="none")
-        return nats, found.argmax(1) == wanted, follow
+        return nats, found, follow
 
     def loss(self, net: nn.Module, batch: Batch, phase: str = "all") -> Tensor:
         nats, _, follow = self._losses(net, batch)
         return nats.sum() / max(1, len(nats)) + follow.mean()
 
     def score(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        nats, hits, follow = self._losses(net, batch)
+        nats, found, follow = self._losses(net, batch)
+        hits = found.argmax(1) == batch["wanted"][batch["chosen"]]
         row = batch["chosen"].nonzero()[:, 0]
         count = batch["chosen"].sum(1)
 
@@ -143,8 +144,8 @@ class Mask(Task):
             return torch.zeros(len(count), device=values.device).index_add_(0, row, values.float())
 
         total = summed(nats)
-        found = {"nats": total, "hits": summed(hits), "tokens": count, "loss": total / count.clamp(min=1) + follow}
-        return {**found, "after": (follow < math.log(2)).float()} if self.options.get("next") else found
+        told = {"nats": total, "hits": summed(hits), "tokens": count, "loss": total / count.clamp(min=1) + follow}
+        return {**told, "after": (follow < math.log(2)).float()} if self.options.get("next") else told
 
     def finish(self, rows: dict[str, np.ndarray]) -> dict[str, float]:
         """masked_accuracy, nats_per_token and perplexity at the foretold places; next_accuracy where that is learned."""
