@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,8 @@ sys.path.insert(0, str(HERE / "peers"))
 
 import malformed as damage  # noqa: E402
 from asking import Server, clients, form, free, lamina_server, request  # noqa: E402
+
+from lamina.core.device import machine  # noqa: E402
 
 
 def home():
@@ -139,7 +142,7 @@ def forms(folder, make):
 
 
 def throughput(folder):
-    """Answers a second with 32 clients, in turns, and what an answer costs the server's processes."""
+    """Answers a second with 32 clients, in turns, and what an answer costs the server's processes; with one process that answers, and two."""
     import environments
 
     _, onnx, picture = models(folder)
@@ -156,17 +159,17 @@ def throughput(folder):
     environments.ENVIRONMENT_OF["serve_peer"] = "serve"
     sent = request(form(picture), "multipart/form-data; boundary=x")  # LitServe takes no other bytes
     seconds, rates, costs, missing = 2 if QUICK else 10, {}, {}, {}
-    kinds = ["lamina serve", "fastapi", "litserve"]
+    kinds = [f"{name}{more}" for more in ("", ", 2 workers") for name in ("lamina serve", "fastapi", "litserve")]
     for _ in range(1 if QUICK else 5):
         for kind in kinds:
             try:
-                if kind == "lamina serve":
-                    server = lamina_server(onnx)
+                name, _, more = kind.partition(",")
+                if name == "lamina serve":
+                    server = lamina_server(onnx, *(["--workers", 2] if more else []))
                 else:
                     port = free()
-                    server = Server(
-                        [environments.python_of("serve_peer"), HERE / "peers" / "serve_peer.py", kind, onnx, port], port
-                    )
+                    peer = [environments.python_of("serve_peer"), HERE / "peers" / "serve_peer.py"]
+                    server = Server([*peer, name, onnx, port, *([2] if more else [])], port)
             except (RuntimeError, environments.PeerMissing) as error:
                 missing[kind] = str(error)[:200]
                 continue
@@ -177,7 +180,7 @@ def throughput(folder):
                 good = sum(status == 200 for status, _ in told)
                 rates.setdefault(kind, []).append(good / seconds)
                 costs.setdefault(kind, []).append(1e3 * (server.seconds() - before) / max(1, good))
-                assert not lost or kind != "lamina serve", lost[:3]
+                assert not lost or name != "lamina serve", lost[:3]
     found = {kind: round(statistics.median(v), 1) for kind, v in rates.items()}
     found |= {f"{kind}, processor ms an answer": round(statistics.median(v), 3) for kind, v in costs.items()}
     return found | missing
@@ -300,7 +303,7 @@ def page(told):
             "",
             (PARTS[name].__doc__ or "").strip(),
             "",
-            f"{entry['cores']} core(s), load {entry['load']} when it began{'; quick' if entry['quick'] else ''}.",
+            f"{entry['cores']} core(s){entry.get('machine', '')}, load {entry['load']} when it began{'; quick' if entry['quick'] else ''}.",
             "",
         ]
         lines += [
@@ -319,7 +322,9 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             found = PARTS[name](Path(folder))
         told = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        told[name] = {"cores": len(os.sched_getaffinity(0)), "load": load, "quick": QUICK, "found": found}
+        here = f", {machine()['processor']}, torch {machine()['torch']}, onnxruntime {version('onnxruntime')}"
+        cores = len(os.sched_getaffinity(0))
+        told[name] = {"cores": cores, "machine": here, "load": load, "quick": QUICK, "found": found}
         RESULTS.write_text(json.dumps(told, indent=1) + "\n")
         RESULTS.with_suffix(".md").write_text(page(told))
         print(name, json.dumps(found), flush=True)

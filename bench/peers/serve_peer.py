@@ -1,6 +1,6 @@
-"""The same ONNX file behind others' servers: python serve_peer.py fastapi|litserve FILE.onnx PORT.
+"""The same ONNX file behind others' servers: python serve_peer.py fastapi|litserve FILE.onnx PORT [WORKERS].
 
-fastapi: an endpoint that decodes the picture and calls onnxruntime per request. litserve: its batching, 64 rows within 2 ms, as `lamina serve`.
+fastapi: an endpoint that decodes the picture and calls onnxruntime per request, in one process or more. litserve: its batching, 64 rows within 2 ms, as `lamina serve`.
 """
 
 import io
@@ -17,7 +17,8 @@ from PIL import Image
 def opened(path):
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = len(os.sched_getaffinity(0))  # as Lamina: more would only wait for each other
+    workers = int([*sys.argv[4:], 1][0])
+    options.intra_op_num_threads = max(1, len(os.sched_getaffinity(0)) // workers)  # as Lamina: more would only wait
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
@@ -25,17 +26,24 @@ def pixels(content):
     return np.asarray(Image.open(io.BytesIO(content)).convert("L"))[None, :, :, None]
 
 
-def fastapi(path, port):
-    import uvicorn
-
-    session, app = opened(path), FastAPI()
+def plain():
+    """The endpoint, made in each process."""
+    session, app = opened(os.environ["SERVED"]), FastAPI()
 
     @app.post("/ask")
     async def ask(content: UploadFile):
         answer, shares = session.run(["answer", "probabilities"], {"image": pixels(await content.read())})
         return {"answer": str(answer[0]), "probabilities": [float(p) for p in shares[0]]}
 
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="error", access_log=False)
+    return app
+
+
+def fastapi(path, port, workers):
+    import uvicorn
+
+    os.environ.update(SERVED=path, PYTHONPATH=os.path.dirname(os.path.abspath(__file__)))
+    asked = {"host": "127.0.0.1", "port": port, "log_level": "error", "access_log": False}
+    uvicorn.run("serve_peer:plain", factory=True, workers=workers, **asked)
 
 
 class Batching(litserve.LitAPI):
@@ -60,11 +68,11 @@ class Batching(litserve.LitAPI):
         return {"answer": str(output[0]), "probabilities": [float(p) for p in output[1]]}
 
 
-def gathering(_, port):
+def gathering(_, port, workers):
     api = Batching(max_batch_size=64, batch_timeout=0.002, api_path="/ask")
-    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1)
+    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=workers)
     server.run(host="127.0.0.1", port=port, log_level="error", generate_client_file=False)
 
 
 if __name__ == "__main__":
-    {"fastapi": fastapi, "litserve": gathering}[sys.argv[1]](sys.argv[2], int(sys.argv[3]))
+    {"fastapi": fastapi, "litserve": gathering}[sys.argv[1]](sys.argv[2], *map(int, [*sys.argv[3:], 1][:2]))

@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from lamina.core import config
 from lamina.core.answers import Mask, Picture, Text, told
-from lamina.core.errors import DataError, SettingError
+from lamina.core.errors import DataError
 from lamina.core.parts import in_parts
 from lamina.data._asked import is_file, tables
 from lamina.data._pictures import Pictures
@@ -20,10 +20,8 @@ from lamina.data._ragged import pack
 from lamina.data._running import Windows
 from lamina.data._table import Field, Table
 from lamina.data._tokens import PADDING, START, Tokens
-from lamina.ship import _parcel, _steps
-
-if TYPE_CHECKING:
-    from lamina.judge.score import Score
+from lamina.ship import _steps
+from lamina.ship._shipped import Shipped
 
 PIXELS = 1 << 24  # of pictures that are asked at once
 ROWS = 64  # texts that are asked at once
@@ -34,28 +32,17 @@ PLAIN = ("image", "number", "date")  # kinds of column whose values need no othe
 SAID = ("answer", "chosen", "token")  # outputs that are made of others, where there are others
 
 
-class Asked:
+class Asked(Shipped):
     """An ONNX file that answers through onnxruntime."""
 
     def __init__(self, path: Path, session: Any, content: dict[str, Any]) -> None:
-        self.path, self.session, self.content = path, session, content
-        """where it lies; onnxruntime's session; everything that the file says of itself, plain values"""
-        self.names = {f["name"]: f["input"] for f in content["inputs"]}
         fields = [{k: v for k, v in f.items() if k != "input"} for f in content["inputs"]]
-        self.inputs = tuple(config.from_json(Field, f) for f in fields)
-        self.target = config.from_json(Field, content["target"])
+        inputs = tuple(config.from_json(Field, f) for f in fields)
+        super().__init__(path, content, inputs, config.from_json(Field, content["target"]))
+        self.session, self.names = session, {f["name"]: f["input"] for f in content["inputs"]}
+        """onnxruntime's session; the name in the file of each input"""
         self.steps = content.get("steps", {})
         """how many steps make an answer; {} where one does"""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the labels, in the order of their codes; () when a number is answered."""
-        return self.target.classes
-
-    @property
-    def columns(self) -> tuple[tuple[Field, ...], Field]:
-        """The columns that it reads, and the one that it answers."""
-        return self.inputs, self.target
 
     @cached_property
     def tokens(self) -> Tokens:
@@ -68,15 +55,7 @@ class Asked:
         names = self.content.get("outputs") or (["probabilities"] if self.classes else ["answer"])
         return [n for n in names if n not in SAID] or ["answer"]
 
-    def ask(self, *sources: Any) -> Any:
-        """Answers (core.answers) for a file, folder, table, row (a dict) or array; a list unless one row was asked.
-
-        Raises DataError when nothing can be read.
-        """
-        return _parcel.one_or_all(self.answers(*sources)[0])
-
     def answers(self, *sources: Any) -> tuple[list[tuple[str, Any]], list[tuple[str, str]]]:
-        """(name of the row, answer) in the order asked, and (where, why) of what could not be read. Raises DataError."""
         if self.steps:
             return self._texts(sources), []
         found: list[tuple[str, Any]] = []
@@ -207,17 +186,6 @@ class Asked:
 
         known = self.target.tokens or self.tokens
         return Text(known.decode(_steps.translated(step, ids.shape[1], self.steps)))
-
-    def score(self, on: Any = None) -> Score:
-        """The score on the test rows, as measured after training. Raises SettingError for other data."""
-        from lamina.judge.score import Score
-
-        if on is not None:
-            raise SettingError(f"{self.path.name} tells the score of its training; score other data with its run.")
-        return Score(**self.content["score"])
-
-    def __repr__(self) -> str:
-        return f"Asked({str(self.path)!r}, {self.content['task']}, {self.content['net']})"
 
 
 def raw(values: Any, field: Field) -> np.ndarray:

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from lamina.core import catalog, device
-from lamina.core.errors import LaminaError, SettingError, ShipError
+from lamina.core.errors import LaminaError, ShipError
 from lamina.core.run import replace
 from lamina.data._batches import Batches
-from lamina.data._table import Field, Table
-from lamina.judge.score import Score
+from lamina.data._table import Table
 from lamina.ship import _opened, _parcel
 from lamina.ship._parcel import Parcel
+from lamina.ship._shipped import Shipped
 from lamina.train import evaluate
 
 SUFFIX = ".safetensors"
@@ -97,48 +97,20 @@ def digest(text: str, tensors: Mapping[str, Tensor]) -> str:
     return made.hexdigest()
 
 
-class Pack:
+class Pack(Shipped):
     """A trained net out of a file: it answers exactly as its run."""
 
     def __init__(self, path: Path, content: dict[str, Any], found: _opened.Found) -> None:
-        self.path, self.content = path, content
-        """where it lies; everything that the file says of itself, plain values"""
-        self.task, self.net, self.inputs, self.examples = found.task, found.net, found.inputs, found.examples
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the labels, in the order of their codes; () when a number is answered."""
-        return self.task.target.classes
-
-    @property
-    def columns(self) -> tuple[tuple[Field, ...], Field]:
-        """The columns that it reads, and the one that it answers."""
-        return self.inputs, self.task.target
-
-    def ask(self, *sources: Any) -> Any:
-        """Answers (core.answers) for a file, folder, table, row (a dict) or array; a list unless one row was asked.
-
-        Raises DataError when nothing can be read.
-        """
-        return _parcel.one_or_all(self.answers(*sources)[0])
+        super().__init__(path, content, found.inputs, found.task.target)
+        self.task, self.net, self.examples = found.task, found.net, found.examples
 
     def answers(self, *sources: Any) -> evaluate.Asked:
-        """(name of the row, answer) in the order asked, and (where, why) of what could not be read. Raises DataError."""
         return evaluate.asked(self.task, self.net, self.inputs, *sources)
 
     def outputs(self, table: Table) -> dict[str, np.ndarray]:
         """What the net gives for a table: "probabilities" (rows, classes) or "answer" (rows,)."""
         where = next(self.net.parameters()).device
         return evaluate.outputs(self.task, self.net, Batches(table, self.inputs, None, where))
-
-    def score(self, on: Any = None) -> Score:
-        """The score on the test rows, as measured after training. Raises SettingError for other data."""
-        if on is not None:
-            raise SettingError(f"{self.path.name} tells the score of its training; score other data with its run.")
-        return Score(**self.content["score"])
-
-    def __repr__(self) -> str:
-        return f"Pack({str(self.path)!r}, {self.content['task']}, {self.content['net']})"
 
 
 def load(path: str | Path, wanted: str | None = None) -> Pack:

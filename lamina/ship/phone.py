@@ -92,7 +92,8 @@ class _Opened:
 
         self.content = path.read_bytes()
         self.program = Runtime.get().load_program(self.content)
-        self.forward, self.lamina = (self.program.load_method(name) for name in ("forward", "lamina"))
+        methods: list[Any] = [self.program.load_method(name) for name in ("forward", "lamina")]
+        self.forward, self.lamina = methods
 
     def __call__(self, *given: Any) -> list[Any]:
         return [found.clone() for found in self.forward.execute(list(given))]
