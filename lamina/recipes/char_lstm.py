@@ -1,5 +1,5 @@
 """A character LSTM and a small GPT on source text and on the King James Bible: bits per character, tokens a second, what they write; and
-the units of the LSTM that follow quotes and indentation.
+the units of the LSTM that follow quotes, comments and indentation.
 
 Karpathy 2015, https://arxiv.org/abs/1506.02078 (section 4.2: units that track quotes and indentation in C). Four million characters of
 Linux (kernel/*.c), and 4.1 million of verses; or --data: another folder of source, a book. A unit follows a sign when its value tells
@@ -9,6 +9,7 @@ in the runs' reports. Command: lamina recipe char_lstm, after lamina fetch linux
 
 from __future__ import annotations
 
+import re
 import sysconfig
 import tarfile
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ NETS: dict[str, tuple[str, dict[str, int]]] = {
     "lstm": ("char_rnn", {"width": 256, "depth": 2}),
     "gpt": ("gpt", {"width": 128, "depth": 4, "heads": 4}),
 }
-CONTEXT, LONG, SHORT = 128, 4.4, 1.2  # tokens of a window; minutes of the LSTM on source, of each other fit
+CONTEXT, LONG, SHORT = 128, 3.4, 1.1  # tokens of a window; minutes of the LSTM on source, of each other fit
 
 
 def source(quick: bool, folder: Path) -> Path:
@@ -97,12 +98,13 @@ def run(quick: bool, seed: int, folder: Path, data: str | None) -> Outcome:
     units = _units(run_, text)
     pictures = []
     inner = ~leading(text)  # blanks at the beginning of lines would be told from quotes by any unit that counts them
-    for name, holds in (("quotes", quoted(text)), ("indentation", indented(text))):
+    for name, holds in (("quotes", quoted(text)), ("comments", commented(text)), ("indentation", indented(text))):
         told = [area(units[inner, unit], holds[inner]) for unit in range(units.shape[1])]
         best = int(np.argmax(np.abs(np.array(told) - 0.5)))
         numbers[f"best unit for {name}: area under the curve, %"] = 100 * max(told[best], 1 - told[best])
         sign = 1 if told[best] >= 0.5 else -1
-        where = int(np.argmax(np.convolve(holds, np.ones(WIDE * LINES), "valid"))) if len(text) > WIDE * LINES else 0
+        shown = np.ones(WIDE * LINES // 3)  # about what the lines of source hold
+        where = int(np.argmax(np.convolve(holds, shown, "valid"))) if len(text) > len(shown) else 0
         part = slice(where, where + WIDE * LINES)
         pictures.append(
             drawn(text[part], sign * units[part, best], folder / f"{name}.png", f"Unit {best}, which follows {name}")
@@ -117,11 +119,19 @@ def held_out(run_: Any, path: Path) -> str:
 
 
 def quoted(text: str) -> np.ndarray:
-    """bool: whether each character lies between quotes of one line."""
-    found, inside = np.zeros(len(text), bool), ""
+    """bool: whether each character lies between double quotes of one line."""
+    found, inside = np.zeros(len(text), bool), False
     for i, sign in enumerate(text):
-        inside = "" if sign in ("\n", inside) else inside or (sign if sign in "\"'" else "")
-        found[i] = bool(inside)
+        inside = sign != "\n" and inside != (sign == '"')
+        found[i] = inside
+    return found
+
+
+def commented(text: str) -> np.ndarray:
+    """bool: whether each character lies in a comment of C."""
+    found = np.zeros(len(text), bool)
+    for match in re.finditer(r"/\*.*?(\*/|$)", text, re.DOTALL):
+        found[match.start() : match.end()] = True
     return found
 
 

@@ -95,9 +95,15 @@ def drawn(vectors: Any, path: Path) -> Path:
     draw.text((24, 16), "Words in the plane of the two main directions of their vectors", INK, font(18))
     draw.rectangle((24, 50, 876, 616), outline=LINE)
     colour_of = [colours[g % len(colours)] for g, group in enumerate(groups) for _ in group]
-    for word, (u, v), colour in zip(words, at, colour_of, strict=True):
+    written: list[tuple[float, ...]] = []
+    for word, (u, v), colour in sorted(zip(words, at.tolist(), colour_of, strict=True), key=lambda one: -one[1][1]):
         px, py = 60 + 720 * u, 590 - 510 * v
         draw.ellipse((px - 3, py - 3, px + 3, py + 3), fill=colour)
+        box = draw.textbbox((px + 6, py), word, font(14), "lm")
+        while any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] for b in written):  # one above reaches into it
+            py += 4
+            box = draw.textbbox((px + 6, py), word, font(14), "lm")
+        written.append(box)
         draw.text((px + 6, py), word, colour, font(14), "lm")
     canvas.save(path)
     return path
