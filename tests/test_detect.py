@@ -11,7 +11,7 @@ from lamina.core.drawing import rectangles
 from lamina.core.errors import SettingError
 from lamina.data._table import Field
 from lamina.measures import boxes as measure
-from lamina.nets import _boxes, faster_rcnn, yolo
+from lamina.nets import _boxes, faster_rcnn, ssd, yolo
 from lamina.nets._pyramid import Pyramid
 from lamina.tasks.detect import Detect
 
@@ -28,6 +28,16 @@ TINY = {
     },
     "yolo": {"features": "resnet9/small", "side": 64, "strides": (4, 8, 16), "width": 16},
 }
+
+
+def test_ssd_sees_features_of_every_size_at_one_scale():
+    """Liu 2015, section 3.1: what a shallow layer gives is larger than what a deep one gives, and must not drown it."""
+    torch.manual_seed(0)
+    net = ssd.Net(ssd.Config(**TINY["ssd"]))
+    features = net.features(torch.rand(8, 3, 64, 64))
+    loud = [x * factor for x, factor in zip(features, (100.0, 1.0, 0.01), strict=True)]
+    sizes = [float(scaled(x).detach().std()) for scaled, x in zip(net.scaled, loud, strict=True)]
+    assert max(sizes) < 1.5 * min(sizes) and 0.3 < min(sizes) < 1
 
 
 def test_suppression_is_the_greedy_one():

@@ -16,6 +16,7 @@ from lamina.data._table import TRAIN, Field, Table
 from lamina.nets import cnn, resnet
 from lamina.train import freeze, weights
 from lamina.train import plan as planning
+from lamina.train.budget import Budget
 from lamina.train.recipe import Recipe
 
 QUICK = {"steps": 12, "batch": 32, "net": "cnn", "device": "cpu", "show": False}
@@ -84,6 +85,23 @@ def test_reused_features_learn_what_frozen_ones_learn(before, tmp_path, monkeypa
     assert same(anew.net.features, before.net.features)
     for a, b in zip(reused.net.classifier.parameters(), anew.net.classifier.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_time_for_the_features_of_test_rows_is_kept(before, tmp_path, monkeypatch):
+    """Those of the other rows are there when the end comes; validations do without computing them."""
+    seen = []
+    observe = Budget.observe
+
+    def watched(self, clock, *measured, **named):
+        observe(self, clock, *measured, **named)
+        seen.append((clock.features, clock.scoring - clock.tests * self.validation_seconds - clock.final, clock.tests))
+
+    monkeypatch.setattr(Budget, "observe", watched)
+    begun(before.path, tmp_path / "frozen", freeze="features")
+    assert seen and all(each > 0 and kept == pytest.approx(tests * each) for each, kept, tests in seen)
+    seen.clear()
+    begun(before.path, tmp_path / "whole", freeze="none")
+    assert seen and all(each == 0 for each, _, _ in seen)
 
 
 def test_frozen_parts_get_no_gradient_and_keep_their_statistics():
