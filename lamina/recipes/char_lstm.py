@@ -103,8 +103,9 @@ def run(quick: bool, seed: int, folder: Path, data: str | None) -> Outcome:
         best = int(np.argmax(np.abs(np.array(told) - 0.5)))
         numbers[f"best unit for {name}: area under the curve, %"] = 100 * max(told[best], 1 - told[best])
         sign = 1 if told[best] >= 0.5 else -1
-        shown = np.ones(WIDE * LINES // 3)  # about what the lines of source hold
-        where = int(np.argmax(np.convolve(holds, shown, "valid"))) if len(text) > len(shown) else 0
+        size = WIDE * LINES // 3  # about what the lines of source hold; half of them with the sign, as nearly as can be
+        share = np.convolve(holds, np.full(size, 1 / size), "valid") if len(text) > size else np.zeros(1)
+        where = int(np.argmin(np.abs(share - 0.5)))
         part = slice(where, where + WIDE * LINES)
         pictures.append(
             drawn(text[part], sign * units[part, best], folder / f"{name}.png", f"Unit {best}, which follows {name}")
