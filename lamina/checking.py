@@ -233,5 +233,6 @@ def _sheet(aim: Aim, changed: Tensor, classes: tuple[str, ...]) -> Image.Image |
             sheet.paste(tile, (x * (TILE + 4), y * (TILE + 4)))
         for line, (about, code, ink) in enumerate((("is", labels[row], DIM), ("answered", answers[row], INK))):
             place = (3 * (TILE + 4) + 10, y * (TILE + 4) + TILE // 2 - 20 + 20 * line)
-            draw.text(place, f"{about} {classes[int(code)][:24]}", ink, font(TEXT))
+            text = f"{about} {classes[int(code)][:24]}"
+            draw.text(place, text, ink, font(TEXT, text))
     return sheet

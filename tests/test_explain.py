@@ -254,3 +254,11 @@ def test_names_from_data_are_shortened_and_drawn():
     assert [_draw.signed(v) for v in (0.01234, -3640.4, 0.0)] == ["+0.0123", "-3,640", "+0"]
     flat = _draw.heat(np.zeros((1, 8, 8)), np.zeros((8, 8)), "nothing", _draw.Heat("no heat", "score"))
     assert flat.size[0] > 300
+
+
+@pytest.mark.parametrize("text", ["plain", "J\u00e9sus", "\u0436\u043e\u043d\u0430", "\u05d0", "\ud800"])
+def test_the_first_font_that_has_all_signs_draws_a_text(text):
+    """Pillow's own has no accents; what no font here has is drawn by it all the same."""
+    has = [all(_draw._has(number, sign) for sign in text) for number in range(1 + len(_draw.SYSTEM))]
+    assert _draw.font(14, text) is _draw._font(has.index(True) if any(has) else 0, 14)
+    assert has[0] == text.isascii()

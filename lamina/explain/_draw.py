@@ -25,7 +25,10 @@ SIDE = 336  # pixels of the longer side of a picture
 GAP = 20
 WIDE = 900  # pixels to which a picture grows for its title
 TITLE, TEXT, SMALL = 22, 14, 12
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 BARS = 20  # most that are drawn
+SYSTEM = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "LiberationSans-Regular.ttf", "segoeui.ttf", "Arial Unicode.ttf", "arial.ttf",
+          "NotoSansCJK-Regular.ttc", "msgothic.ttc", "PingFang.ttc")  # fonts of Linux, Windows and macOS, in this order  # fmt: skip
 LOUD = 99.5  # percentile of the pixels' heat that has the full colour: single pixels would leave all others pale
 
 
@@ -60,10 +63,33 @@ def strongest(heat: np.ndarray) -> str:
     return f"Strongest at row {y}, column {x} of {heat.shape[0]}x{heat.shape[1]} pixels."
 
 
+def font(size: int, text: str = "") -> Font:
+    """The font that comes with Pillow; for a text with signs that it lacks, the first of the system's that has them all."""
+    for number in range(1 + len(SYSTEM)):
+        if all(_has(number, sign) for sign in set(text)):
+            return _font(number, size) or _own(size)
+    return _own(size)
+
+
 @functools.cache
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The font that comes with Pillow."""
+def _own(size: int) -> Font:
     return ImageFont.load_default(size)
+
+
+@functools.cache
+def _font(number: int, size: int) -> Font | None:
+    """0: Pillow's own; then those of SYSTEM, None where one is not installed."""
+    try:
+        return ImageFont.truetype(SYSTEM[number - 1], size) if number else _own(size)
+    except (OSError, ImportError):
+        return None
+
+
+@functools.cache
+def _has(number: int, sign: str) -> bool:
+    """Whether a font draws a sign otherwise than one that no font has."""
+    one = _font(number, SMALL)
+    return one is not None and (sign.isspace() or bytes(one.getmask(sign)) != bytes(one.getmask("\U0010fffe")))
 
 
 def pixels(image: np.ndarray) -> Image.Image:
@@ -134,7 +160,7 @@ def bars(groups: Sequence[Bars], title: str, about: str) -> Image.Image:
     top = _top()
     for group in groups:
         more = f"  ({BARS} of {len(group.names)} columns)" if len(group.names) > BARS else ""
-        draw.text((GAP, top), f"{group.unit}{more}", DIM, font(SMALL))
+        draw.text((GAP, top), f"{group.unit}{more}", DIM, font(SMALL, group.unit))
         top += row
         names, values = group.names[:BARS], group.values[:BARS]
         low, high_value = min([0.0, *values]), max([0.0, *values])
@@ -143,7 +169,7 @@ def bars(groups: Sequence[Bars], title: str, about: str) -> Image.Image:
         for i, (name, value) in enumerate(zip(names, values, strict=True)):
             middle = top + row // 2
             end = zero + value * scale
-            draw.text((label + GAP, middle), shortened(name, label, TEXT), INK, font(TEXT), "rm")
+            draw.text((label + GAP, middle), shortened(name, label, TEXT), INK, font(TEXT, name), "rm")
             draw.rectangle((min(zero, end), middle - 8, max(zero, end), middle + 8), FOR if value >= 0 else AGAINST)
             if group.spreads is not None:
                 spread = group.spreads[i] * scale
@@ -173,11 +199,13 @@ def tiles(lines: Sequence[tuple[str, Sequence[tuple[Image.Image, str]]]], title:
     canvas, draw = _canvas(wide, _top() + sum(heights) + GAP // 2, title, about)
     top = _top()
     for (heading, line), height in zip(lines, heights, strict=True):
-        draw.text((GAP, top), shortened(heading, canvas.width - 2 * GAP, TEXT), INK, font(TEXT))
+        draw.text((GAP, top), shortened(heading, canvas.width - 2 * GAP, TEXT), INK, font(TEXT, heading))
         x, y = GAP, top + (TEXT + 10 if heading else 0)
         for image, caption in line:
             canvas.paste(image, (x, y))
-            draw.text((x, y + image.height + 3), shortened(caption, image.width + gap - 2, SMALL), DIM, font(SMALL))
+            draw.text(
+                (x, y + image.height + 3), shortened(caption, image.width + gap - 2, SMALL), DIM, font(SMALL, caption)
+            )
             x += image.width + gap
         top += height
     return canvas
@@ -186,12 +214,14 @@ def tiles(lines: Sequence[tuple[str, Sequence[tuple[Image.Image, str]]]], title:
 def grid(head: Sequence[str], rows: Sequence[Sequence[str]], title: str, about: str) -> Image.Image:
     """A table of texts; the first row stands apart."""
     most, line = 150, TEXT + 12
-    widths = [min(most, max(int(font(TEXT).getlength(row[i])) for row in (head, *rows)) + 1) for i in range(len(head))]
+    widths = [
+        min(most, max(int(font(TEXT, row[i]).getlength(row[i])) for row in (head, *rows)) + 1) for i in range(len(head))
+    ]
     canvas, draw = _canvas(sum(widths) + GAP * (len(head) + 1), _top() + line * (len(rows) + 1) + GAP, title, about)
     for j, row in enumerate((head, *rows)):
         x, y = GAP, _top() + j * line
         for text, width in zip(row, widths, strict=True):
-            draw.text((x, y), shortened(text, width, TEXT), INK if j else DIM, font(TEXT))
+            draw.text((x, y), shortened(text, width, TEXT), INK if j else DIM, font(TEXT, text))
             x += width + GAP
         if j < 2:
             draw.line((GAP, y + line - 5, x - GAP, y + line - 5), LINE, 1)
@@ -201,13 +231,14 @@ def grid(head: Sequence[str], rows: Sequence[Sequence[str]], title: str, about: 
 def shortened(text: str, width: int, size: int) -> str:
     """The text, its middle cut out where it is wider than so many pixels: names often differ at their end."""
     text = " ".join(text.split())
-    if font(size).getlength(text) <= width:
+    drawn = font(size, text)
+    if drawn.getlength(text) <= width:
         return text
 
     def cut(letters: int) -> str:
         return f"{text[: letters - letters // 2]}...{text[len(text) - letters // 2 :]}"
 
-    return cut(max(0, bisect(range(len(text)), width, key=lambda letters: font(size).getlength(cut(letters))) - 1))
+    return cut(max(0, bisect(range(len(text)), width, key=lambda letters: drawn.getlength(cut(letters))) - 1))
 
 
 def signed(value: float) -> str:
@@ -221,10 +252,10 @@ def _top() -> int:
 
 
 def _canvas(wide: int, high: int, title: str, about: str) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    needed = max(font(TITLE).getlength(title), font(TEXT).getlength(about)) + 2 * GAP + 2
+    needed = max(font(TITLE, title).getlength(title), font(TEXT, about).getlength(about)) + 2 * GAP + 2
     wide = max(wide, min(WIDE, int(needed)))
     canvas = Image.new("RGB", (wide, high), PAPER)
     draw = ImageDraw.Draw(canvas)
-    draw.text((GAP, GAP - 4), shortened(title, wide - 2 * GAP, TITLE), INK, font(TITLE))
-    draw.text((GAP, GAP + TITLE + 6), shortened(about, wide - 2 * GAP, TEXT), DIM, font(TEXT))
+    draw.text((GAP, GAP - 4), shortened(title, wide - 2 * GAP, TITLE), INK, font(TITLE, title))
+    draw.text((GAP, GAP + TITLE + 6), shortened(about, wide - 2 * GAP, TEXT), DIM, font(TEXT, about))
     return canvas, draw

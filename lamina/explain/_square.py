@@ -27,7 +27,8 @@ def picture(looking: Words, at: Words, shares: np.ndarray, said: str) -> Image.I
     more = f"; the first {left_out[0]} words" if left_out else ""
     size = (max(wide * CELL + LABEL + 3 * _draw.GAP, 420), high * CELL + top + _draw.GAP)
     canvas = Image.new("RGB", size, _draw.PAPER)
-    draw, small = ImageDraw.Draw(canvas), _draw.font(_draw.SMALL)
+    names = "".join(looking.names[:high] + at.names[:wide])
+    draw, small = ImageDraw.Draw(canvas), _draw.font(_draw.SMALL, names)
     draw.text((_draw.GAP, 4), said + more, _draw.DIM, small)
     for j in range(wide):
         label = Image.new("RGB", (LABEL, CELL), _draw.PAPER)

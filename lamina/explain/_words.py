@@ -102,7 +102,7 @@ def picture(words: Words, values: np.ndarray, title: str, said: str, unit: str) 
 
 
 def _paragraph(words: Words, values: np.ndarray) -> Image.Image:
-    largest, font = float(np.abs(values).max()) or 1.0, _draw.font(SIZE)
+    largest, font = float(np.abs(values).max()) or 1.0, _draw.font(SIZE, "".join(words.names[:SHOWN]))
     colours = _draw.over_white(values / largest)
     x, y, boxes = _draw.GAP, 0, []
     for i, name in enumerate(words.names[:SHOWN]):

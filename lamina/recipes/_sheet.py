@@ -34,17 +34,17 @@ def sheet(
     canvas = Image.new("RGB", (width, HEAD + sum(high) + legend + GAP), PAPER)
     draw, top = ImageDraw.Draw(canvas), HEAD
     for i, head in enumerate(heads):
-        draw.text((GAP + i * (wide + GAP), 5), head, INK, font(15))
+        draw.text((GAP + i * (wide + GAP), 5), head, INK, font(15, head))
     for i, row in enumerate(made):
         for k, picture in enumerate(row):
             canvas.paste(picture, (GAP + k * (wide + GAP), top))
         for k, text in enumerate(said[i].split("\n") if lines[i] else ()):
-            draw.text((GAP, top + max(p.height for p in row) + 2 + k * LINE), text, DIM, font(14))
+            draw.text((GAP, top + max(p.height for p in row) + 2 + k * LINE), text, DIM, font(14, text))
         top += high[i]
     for i, (name, colour) in enumerate((colours or {}).items()):
         x, y = GAP + i % across * LEGEND, top + i // across * LINE
         draw.rectangle((x, y + 2, x + 14, y + 15), fill=tuple(int(c) for c in colour))
-        draw.text((x + 20, y), name, INK, font(13))
+        draw.text((x + 20, y), name, INK, font(13, name))
     path.parent.mkdir(parents=True, exist_ok=True)
     canvas.save(path)
     return path

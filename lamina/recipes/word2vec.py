@@ -99,11 +99,11 @@ def drawn(vectors: Any, path: Path) -> Path:
     for word, (u, v), colour in sorted(zip(words, at.tolist(), colour_of, strict=True), key=lambda one: -one[1][1]):
         px, py = 60 + 720 * u, 590 - 510 * v
         draw.ellipse((px - 3, py - 3, px + 3, py + 3), fill=colour)
-        box = draw.textbbox((px + 6, py), word, font(14), "lm")
+        box = draw.textbbox((px + 6, py), word, font(14, word), "lm")
         while any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] for b in written):  # one above reaches into it
             py += 4
-            box = draw.textbbox((px + 6, py), word, font(14), "lm")
+            box = draw.textbbox((px + 6, py), word, font(14, word), "lm")
         written.append(box)
-        draw.text((px + 6, py), word, colour, font(14), "lm")
+        draw.text((px + 6, py), word, colour, font(14, word), "lm")
     canvas.save(path)
     return path
