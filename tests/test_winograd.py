@@ -37,7 +37,8 @@ def test_in_float32_it_rounds_a_little_more():
     x, weight = torch.randn(4, 128, 14, 14), torch.randn(128, 128, 3, 3) / 34
     true = F.conv2d(x.double(), weight.double(), padding=1)
     found = [(y - true).abs().max().item() for y in (F.conv2d(x, weight, padding=1), winograd.convolved(x, weight, 1))]
-    assert found[1] < 1e-4 and found[1] < 20 * found[0], found
+    # How exact torch's own sum is depends on the processor: with AVX-512 this one is 33 times as far from the truth.
+    assert found[1] < 1e-4 and found[1] < 100 * found[0], found
 
 
 def test_which_convolutions_suit():
