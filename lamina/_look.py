@@ -88,16 +88,16 @@ def speed(prepared: Prepared) -> tuple[float, int]:
 def padding_line(prepared: Prepared) -> str:
     """How much of what a pass over the texts computes is padding; "" where there are no texts."""
     plan, table = prepared.plan, prepared.table
-    texts = Batches(table.take(table.rows(TRAIN)), plan.inputs, plan.target, torch.device("cpu"), shared()).texts
-    if texts is None:
+    lengths = Batches(table.take(table.rows(TRAIN)), plan.inputs, plan.target, torch.device("cpu"), shared()).lengths
+    if lengths is None:
         return ""
-    rows, batch = len(texts), min(plan.recipe.batch or 1, len(texts))
-    order = Order(rows, batch, plan.recipe.seed, texts.lengths)
+    rows, batch = len(lengths), min(plan.recipe.batch or 1, len(lengths))
+    order = Order(rows, batch, plan.recipe.seed, lengths)
     batches = [order(step)[0] for step in range(rows // batch)]
     mixed = torch.randperm(rows, generator=torch.Generator().manual_seed(0))[: len(batches) * batch].split(batch)
     return (
-        f"{100 * waste(texts.lengths, batches):.1f} % of the tokens of a pass ({texts.lengths.sum():,} tokens; "
-        f"{100 * waste(texts.lengths, mixed):.0f} % if batches were drawn at random)"
+        f"{100 * waste(lengths, batches):.1f} % of the tokens of a pass ({lengths.sum():,} tokens; "
+        f"{100 * waste(lengths, mixed):.0f} % if batches were drawn at random)"
     )
 
 

@@ -145,6 +145,23 @@ def test_batches_hold_every_row_once_and_little_padding():
     assert not torch.equal(order(0)[0], Order(len(lengths), 48, 4, lengths)(0)[0])
 
 
+def test_pairs_of_sequences_are_padded_little_on_both_sides():
+    random = np.random.default_rng(0)
+    source = random.integers(4, 40, 6000)
+    lengths = np.stack([source, np.maximum(2, (1.3 * source + random.normal(0, 6, 6000)).astype(np.int64))], 1)
+    order = Order(6000, 32, 3, lengths)
+    rows = torch.cat([order(step)[0] for step in range(375)])  # 2 passes
+    for part in rows.split(6000):
+        assert part.sort().values.tolist() == list(range(6000))
+    assert waste(lengths, rows.split(32)) < 0.05 and waste(lengths[:, 1], rows.split(32)) < 0.05
+    by_first = Order(6000, 32, 3, lengths[:, 0])
+    assert waste(lengths[:, 1], [by_first(step)[0] for step in range(187)]) > 0.15
+    first = {tuple(part.sort().values.tolist()) for part in rows[:6000].split(32)}
+    assert not any(
+        tuple(part.sort().values.tolist()) in first for part in rows[6000:].split(32)
+    )  # other batches each pass
+
+
 def test_sequences_are_padded_and_masked(tmp_path):
     tokens = Tokens.fit(TEXTS, "characters")
     texts = [np.array(TEXTS, object)]

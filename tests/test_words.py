@@ -132,6 +132,7 @@ def test_words_of_a_kind_come_near_and_the_run_goes_into_files(book, tmp_path, c
     assert lamina.load(run.ship()).ask("seven").text == run.ask("seven").text
     path = run.ship("vectors", tmp_path / "words")
     assert lamina.load(path).ask("seven").text == run.ask("seven").text
+    assert main(["ask", str(path), "seven"]) == 0 and run.ask("seven").text in capsys.readouterr().out
     assert np.array_equal(np.load(tmp_path / "words.npy"), vectors.values)
     rows = (tmp_path / "words.words.tsv").read_text().split("\n")[:-1]
     assert len(rows) == len(vectors.words) == len((tmp_path / "words.tsv").read_text().splitlines())

@@ -152,6 +152,13 @@ class Batches:
         return windows.length if windows else 0
 
     @property
+    def lengths(self) -> np.ndarray | None:
+        """Tokens of each row's text, int64 (rows,); (rows, 2) with a translation or tags; None where there are no texts."""
+        if self.texts is None or self.sentences is None:
+            return None if self.texts is None else self.texts.lengths
+        return np.stack([self.texts.lengths, self.sentences.lengths], 1)
+
+    @property
     def plain(self) -> bool:
         """Whether rows are numbers and categories alone, in memory."""
         return (

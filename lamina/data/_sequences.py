@@ -61,8 +61,9 @@ class Sequences:
 
 
 def waste(lengths: np.ndarray, batches: Sequence[Tensor]) -> float:
-    """Share of the tokens of these batches (int64 rows each) that is padding."""
-    whole = sum(len(rows) * int(lengths[rows.numpy()].max()) for rows in batches)
+    """Share of the tokens of these batches (int64 rows each) that is padding; lengths (rows,), or (rows, sequences of a row)."""
+    lengths = lengths.reshape(len(lengths), -1)
+    whole = sum(len(rows) * int(lengths[rows.numpy()].max(0).sum()) for rows in batches)
     return 1 - sum(int(lengths[rows.numpy()].sum()) for rows in batches) / whole
 
 
@@ -89,12 +90,20 @@ def bucketed(
     count = (rows - head) // batch  # whole batches
     if count < 2:
         return order
-    length = torch.from_numpy(lengths)[order]
+    length = torch.from_numpy(lengths.reshape(rows, -1))[order]
     edge = torch.zeros(rows, dtype=torch.bool)
-    edge[torch.argsort(length, stable=True)[: rows - count * batch]] = True
-    edges, inner = order[edge], order[~edge]
-    length, groups = length[~edge], max(1, round(count / window))
-    group = torch.arange(len(inner)) // batch * groups // count
-    inner = inner[torch.argsort(group * (int(length.max()) + 1) + length, stable=True)]
+    edge[torch.argsort(length.sum(1), stable=True)[: rows - count * batch]] = True
+    edges, inner, length = order[edge], order[~edge], length[~edge]
+    groups, number = max(1, round(count / window)), torch.arange(len(inner)) // batch
+    group = number * groups // count
+    place = torch.argsort(group * (int(length.max()) + 1) + length[:, 0], stable=True)
+    if length.shape[1] > 1:
+        size = (
+            torch.bincount(group)[group] // batch
+        )  # batches of the group, of which `strips` are as many as each holds
+        strips = size.double().sqrt().round().long()
+        strip = (number - number[torch.searchsorted(group, group)]) * strips // size
+        place = place[torch.argsort((group * count + strip) * (int(length.max()) + 1) + length[place, 1], stable=True)]
+    inner = inner[place]
     inner = inner.view(count, batch)[shuffled(count)].flatten()
     return torch.cat([edges[:head], inner, edges[head:]])

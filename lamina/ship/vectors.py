@@ -50,7 +50,7 @@ def parity(path: Path, parcel: Parcel) -> dict[str, Any]:
 class Loaded:
     """Vectors out of a file, of Lamina or of another program."""
 
-    classes = ()
+    classes, columns = (), ((), None)
 
     def __init__(self, path: Path) -> None:
         self.path, self.vectors = path, read_text(path)

@@ -117,7 +117,7 @@ class Step:
 class Order:
     """Which rows a step sees: passes of shuffled rows end to end, cut into batches of one size; keyed by (seed, pass).
 
-    `lengths` (rows,) of sequences: batches hold rows of like length.
+    `lengths` (rows,) of sequences, or (rows, 2) of two: batches hold rows of like lengths.
     """
 
     def __init__(self, rows: int, batch: int, seed: int, lengths: np.ndarray | None = None) -> None:
@@ -166,8 +166,7 @@ class Feed:
     def __init__(self, task: Task, batches: Batches, recipe: Recipe) -> None:
         self.task, self.batches, self.recipe = task, batches, recipe
         self.augment = named(recipe.augment)
-        lengths = None if batches.texts is None else batches.texts.lengths
-        self.order = Order(len(batches), recipe.batch or 2, recipe.seed, lengths)
+        self.order = Order(len(batches), recipe.batch or 2, recipe.seed, batches.lengths)
         self.plain = batches.plain and not task.changes
         self._gathered: tuple[int, list[Batch]] = (-1, [])
 
