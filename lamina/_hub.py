@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from lamina.core.errors import RunError, SettingError
+from lamina.core.figures import shown
 
 SCHEME = "hf://"
 CARD = "README.md"
@@ -130,7 +131,9 @@ def _score(score: dict[str, Any]) -> str:
     numbers = [score.get(k) for k in ("value", "low", "high")]
     if not all(isinstance(n, int | float) for n in numbers):
         return ""
-    return f"{str(score.get('name')).replace('_', ' ')} {numbers[0]:.4g} ({numbers[1]:.4g} to {numbers[2]:.4g})"
+    name = str(score.get("name"))
+    value, low, high = (shown(name, number) for number in numbers)  # type: ignore[arg-type]
+    return f"{name.replace('_', ' ')} {value} ({low} to {high})"
 
 
 def _word(text: Any) -> str:

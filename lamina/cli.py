@@ -17,6 +17,7 @@ from typing import Any
 from lamina._flags import ROOMS, parser
 from lamina.core import catalog, config, device
 from lamina.core.errors import LaminaError, SettingError, unknown
+from lamina.core.figures import shown
 from lamina.train.recipe import Recipe
 
 
@@ -349,7 +350,8 @@ def _run_line(run: Any) -> str:
         if not run.has("score.json"):
             return f"{about}: not finished; lamina train --resume {run.path}"
         made = run.read_json("score.json")
-        return f"{about}: {made['name']} {made['value']:.4g} ({made['low']:.4g} to {made['high']:.4g})"
+        value, low, high = (shown(made["name"], made[part]) for part in ("value", "low", "high"))
+        return f"{about}: {made['name'].replace('_', ' ')} {value} ({low} to {high})"
     return "damaged"
 
 

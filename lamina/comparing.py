@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from lamina.core.errors import RunError, SettingError
+from lamina.core.figures import PERCENT, shown
 from lamina.core.run import Run
 from lamina.data._batches import Batches
 from lamina.data._store import shared
@@ -18,7 +19,6 @@ from lamina.data._table import TEST
 from lamina.judge import _rows
 from lamina.judge import compare as comparing
 from lamina.judge.compare import Compared
-from lamina.judge.score import PERCENT, shown
 
 NOT_SETTINGS = ("why", "target", "inputs")  # of a plan
 

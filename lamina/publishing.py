@@ -20,6 +20,7 @@ from typing import Any
 
 from lamina import _hub
 from lamina.core.errors import RunError, SettingError, ShipError, unknown
+from lamina.core.figures import shown
 from lamina.core.run import replace
 from lamina.data._assets import home
 
@@ -233,7 +234,7 @@ def show(place: str) -> None:
         newest = versions[-1]
         score = newest.get("score") or {}
         told = (
-            f"{score.get('name', '')} {score.get('value', 0):.4g}"
+            f"{str(score.get('name', '')).replace('_', ' ')} {shown(str(score.get('name', '')), score.get('value', 0))}"
             if isinstance(score.get("value"), int | float)
             else ""
         )

@@ -13,7 +13,8 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
-from lamina.judge.score import PER_CLASS, Score, interval_shown, shown
+from lamina.core.figures import PER_CLASS, shown
+from lamina.judge.score import Score, interval_shown
 
 if TYPE_CHECKING:
     from torch import nn

@@ -9,6 +9,7 @@ import functools
 from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -88,7 +89,7 @@ def _font(number: int, size: int) -> Font | None:
 @functools.cache
 def _has(number: int, sign: str) -> bool:
     """Whether a font draws a sign otherwise than one that no font has."""
-    one = _font(number, SMALL)
+    one: Any = _font(number, SMALL)
     return one is not None and (sign.isspace() or bytes(one.getmask(sign)) != bytes(one.getmask("\U0010fffe")))
 
 

@@ -16,11 +16,12 @@ from PIL import Image
 from lamina.core import _drawn
 from lamina.core.drawing import rectangles
 from lamina.core.errors import DataError
+from lamina.core.figures import shown
 from lamina.data._augment import named
 from lamina.data._batches import DENSE, Batches
 from lamina.data._pictures import Pictures
 from lamina.data._table import TRAIN, Column, Field, Table
-from lamina.judge.score import MISTAKES, shown
+from lamina.judge.score import MISTAKES
 from lamina.train.plan import Plan, task_of
 from lamina.train.step import Order
 

@@ -11,8 +11,8 @@ from typing import Any
 from markupsafe import Markup
 from PIL import Image
 
+from lamina.core.figures import PERCENT, shown
 from lamina.judge import _plots
-from lamina.judge.score import PERCENT, shown
 from lamina.measures.interval import wilson
 
 DRAWN = ("noise", "FGSM", "PGD")  # attacks within the largest change of a pixel that have a line

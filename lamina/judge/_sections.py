@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from lamina.core.figures import shown
 from lamina.core.run import Run
 from lamina.data._table import Table
 from lamina.judge import _check_page, _closer, _plots
 from lamina.judge._trust import Sentence, clock
-from lamina.judge.score import shown
 from lamina.train.plan import Plan
 
 SURELY = 0.05  # by which answering less must raise the share of right answers to be worth a sentence

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from lamina.core.figures import PERCENT, shown
 from lamina.data._table import TRAIN, Table
-from lamina.judge.score import PERCENT, Score, shown
+from lamina.judge.score import Score
 from lamina.train.plan import Plan, task_of
 
 MOST_SENTENCES = 4

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from lamina.core.figures import PERCENT, shown
 from lamina.data._table import TEST, TRAIN, VALIDATION, Table
 from lamina.judge._refit import Again
-from lamina.judge.score import PERCENT, shown
 from lamina.measures.interval import T95
 from lamina.tasks._task import Task
 from lamina.train.plan import task_of

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from lamina.core.figures import PER_CLASS, PERCENT, shown
 from lamina.core.run import Run
 from lamina.data._batches import DENSE
 from lamina.data._table import SPLITS, Table
 from lamina.judge import _examples, _plots, _repeat, _sections, _trust, _worst
 from lamina.judge._plots import Curve
-from lamina.judge.score import PER_CLASS, PERCENT, Score, shown
+from lamina.judge.score import Score
 from lamina.measures import captions, pairs, retrieval
 from lamina.train.plan import Plan, task_class, task_of
 

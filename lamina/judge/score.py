@@ -11,6 +11,7 @@ import numpy as np
 from torch import nn
 
 from lamina import __version__
+from lamina.core.figures import PER_CLASS, shown
 from lamina.data._batches import Batches
 from lamina.data._table import TEST, TRAIN, VALIDATION, Field, Table
 from lamina.judge import baseline
@@ -19,15 +20,6 @@ from lamina.tasks._task import Task
 from lamina.train.evaluate import statistics
 
 MISTAKES = 24  # rows kept for the report
-PERCENT = (
-    "accuracy", "balanced_accuracy", "macro_f1", "micro_f1", "exact", "auc",
-    "eer", "pair_accuracy", "false_accepts", "false_rejects", "found_at_1_percent",
-    "map", "map_50", "map_75", "map_small", "map_medium", "map_large", "recall_100",
-    "mean_iou", "pixel_accuracy", "balanced_auc", "within_25_percent",
-    "masked_accuracy", "next_accuracy", "word_accuracy", "span_f1", "span_precision", "span_recall",
-    "mean_recall", *(f"{way}_at_{n}" for way in ("sentence", "picture") for n in (1, 5, 10)),
-)  # fmt: skip
-PER_CLASS = ("iou of ", "map of ")  # how numbers of one class begin
 
 
 @dataclass(frozen=True, repr=False)
@@ -70,19 +62,6 @@ class Score:
         return f"{self.name} {shown(self.name, self.value)} ({interval_shown(self)})  {self.signature}"
 
     __repr__ = __str__
-
-
-def shown(name: str, value: float) -> str:
-    """A number as people read it: shares in percent, others in four digits."""
-    if value is None or np.isnan(value):
-        return "-"
-    return (
-        f"{100 * value:.1f} %"
-        if name in PERCENT or name.startswith(PER_CLASS)
-        else f"{value:,.4g}"
-        if abs(value) < 1e4
-        else f"{value:,.0f}"
-    )
 
 
 def interval_shown(score: Score) -> str:

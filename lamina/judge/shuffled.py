@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from lamina.core.figures import shown
 from lamina.data._batches import DENSE, Batches
 from lamina.data._pictures import Pictures
 from lamina.data._table import TEST, TRAIN, Table
 from lamina.judge import baseline
 from lamina.judge._refit import Again
 from lamina.judge.findings import _row_keys
-from lamina.judge.score import shown
 
 SURE = 3.3  # standard errors above chance: one false alarm in 2,000
 

@@ -13,6 +13,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from lamina import __version__
+from lamina.core.figures import shown
 from lamina.data._table import Field
 from lamina.serving._model import Model
 
@@ -54,7 +55,8 @@ def line(model: Model) -> str:
     """One line: task, target, net, score."""
     try:
         score = model.opened.score()
-        told = f"; {score.name.replace('_', ' ')} {score.value:.4g} ({score.low:.4g} to {score.high:.4g})"
+        value, low, high = (shown(score.name, part) for part in (score.value, score.low, score.high))
+        told = f"; {score.name.replace('_', ' ')} {value} ({low} to {high})"
     except Exception:  # a run that was not scored
         told = ""
     return f"{model.task} {model.target.name}, {model.net}{told}"

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamina.core.errors import ShipError
+from lamina.core.figures import PERCENT, shown
 from lamina.data._table import Table
 from lamina.measures.interval import bootstrap
 from lamina.ship._asked import Asked
@@ -95,7 +96,6 @@ def measured(plain: Asked, small: Asked, task: Task, wish: Wish) -> dict[str, An
 
     The loss is a difference where the score is a share of 1, and a part of the score where it is not.
     """
-    from lamina.judge.score import PERCENT
 
     rows = [_statistics(file, task, wish.test) for file in (plain, small)]
     name = task.better
@@ -153,8 +153,12 @@ def told(found: dict[str, Any]) -> list[str]:
     return [
         f"size   {before:,} bytes -> {after:,} ({before / after:.2g} times smaller)",
         f"speed  {slow:.3g} ms an answer -> {fast:.3g} ({slow / fast:.2g} times as fast, median of {TIMED - 5})",
-        f"{name}  {found['plain']:.4g} -> {found['int8']:.4g}: {_loss(found)}, {found['rows']:,} test rows",
+        f"{name}  {_shown(found, 'plain')} -> {_shown(found, 'int8')}: {_loss(found)}, {found['rows']:,} test rows",
     ]
+
+
+def _shown(found: dict[str, Any], which: str) -> str:
+    return shown(found["score"], found[which])
 
 
 def _loss(found: dict[str, Any]) -> str:
@@ -166,6 +170,6 @@ def check(found: dict[str, Any], anyway: bool) -> None:
     """Raises ShipError when more than MOST_LOSS is lost and that was not asked for."""
     if not anyway and not found["lost"] <= MOST_LOSS:
         raise ShipError(
-            f"int8 answers worse: {found['score'].replace('_', ' ')} {found['plain']:.4g} -> {found['int8']:.4g}, {_loss(found)}, "
+            f"int8 answers worse: {found['score'].replace('_', ' ')} {_shown(found, 'plain')} -> {_shown(found, 'int8')}, {_loss(found)}, "
             f"and at most {100 * MOST_LOSS:.0f} % may be lost; --anyway keeps it all the same."
         )

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from lamina.core.errors import DataError, ShipError
+from lamina.core.figures import shown
 from lamina.core.run import replace
 from lamina.data import _assets
 from lamina.data._words import WORD
@@ -106,7 +107,8 @@ def page(parcel: Parcel, content: dict[str, Any], model: bytes | None) -> str:
     from markupsafe import Markup
 
     parts = {} if model is None else dict(zip(FILES, map(_packed, (model, *_runtime())), strict=True))
-    score = content["score"]
+    score, name = content["score"], content["score"]["name"]
+    value, low, high = (shown(name, score[part]) for part in ("value", "low", "high"))
     told = {
         **{k: content[k] for k in ("task", "net", "inputs", "target", "threshold", "outputs", "source", "licence")},
         "examples": _examples(parcel),
@@ -116,7 +118,7 @@ def page(parcel: Parcel, content: dict[str, Any], model: bytes | None) -> str:
     environment = Environment(autoescape=True, trim_blocks=True)
     return environment.from_string((PAGE / "browser.html").read_text(encoding="utf-8")).render(
         title=f"{content['target']['name']} by {content['net']}",
-        line=f"{score['name'].replace('_', ' ')} {score['value']:.4g} ({score['low']:.4g} to {score['high']:.4g}); {score['signature']}",
+        line=f"{name.replace('_', ' ')} {value} ({low} to {high}); {score['signature']}",
         source=content["source"],
         licence=content["licence"],
         style=Markup((PAGE / "style.css").read_text(encoding="utf-8")),
