@@ -9,8 +9,17 @@ from PIL import Image
 import lamina
 from lamina import api
 from lamina.core.run import Run
+from lamina.train import ways
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _in_one_precision():
+    """Which precision is faster is found by the clock: where a processor has units for bfloat16 two trainings could differ in it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ways, "bfloat16_pays", lambda where: False)
+        yield
 
 
 @pytest.fixture(autouse=True)
