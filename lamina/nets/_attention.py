@@ -1,10 +1,11 @@
 """Parts of transformers (Vaswani 2017, https://arxiv.org/abs/1706.03762): attention, causal with a cache or among all, dense layers, positions.
 
 Layers normalise before each part (Xiong 2020, https://arxiv.org/abs/2002.04745), which needs no warm-up. In training on a processor
-attention is plain batched products, and the causal square is cut into stripes, of which each looks at no more than it may. Forward
-and back, against torch's fused attention: 1.6 times as fast for 72 squares of 256 x 256 in float32 (55 ms to 89, AVX2), 1.35 for 48
-of 64 x 64; in bfloat16 with AMX 2.0 (17 ms to 34) and 6.6 (0.95 to 6.3). Equal to it to rounding. What is dropped is dropped from x:
-dropping shares of the softmax too, as BERT does, takes torch 600 ms a layer instead of 107 for 256 squares of 306 x 306.
+attention is plain batched products in bfloat16, and wherever it is causal: its square is cut into stripes, of which each looks at no
+more than it may. Forward and back, against torch's fused attention: 1.6 times as fast for 72 squares of 256 x 256 in float32 (55 ms
+to 89, AVX2), 1.35 for 48 of 64 x 64; in bfloat16 with AMX 2.0 (17 ms to 34) and 6.6 (0.95 to 6.3). Equal to it to rounding. What is
+dropped is dropped from x: dropping shares of the softmax too, as BERT does, takes torch 600 ms a layer instead of 107 for 256 squares
+of 306 x 306.
 Letters: B batch, T tokens, S tokens seen before and now, H heads, D numbers of a head, C = H D.
 """
 
