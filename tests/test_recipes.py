@@ -65,6 +65,9 @@ def test_recorders_do_not_overwrite_each_other(tmp_path):
     (tmp_path / "results" / "made0.json").write_text(json.dumps(kept))
     _results.record(made(names[0]), "lamina recipe made0", tmp_path)
     assert (tmp_path / "RESULTS.md").read_text().count("## made0") == 2
+    for data in ("german", "dutch", "german"):
+        _results.record(made(names[1]), f"lamina recipe made1 --data {data} --seeds 1", tmp_path)
+    assert (tmp_path / "RESULTS.md").read_text().count("## made1") == 3  # without data, and once of each
 
 
 def test_the_results_file_is_the_one_that_the_json_gives():

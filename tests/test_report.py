@@ -14,6 +14,7 @@ from PIL import Image
 
 import lamina
 from lamina.api import prepare
+from lamina.core import figures
 from lamina.core.run import Run
 from lamina.data._batches import Batches
 from lamina.data._table import Bad
@@ -306,3 +307,17 @@ def test_ways_that_were_tried_are_told(small):
         ("2 threads, channels last, float32", "12.3 ms, taken"),
         ("1 thread, contiguous, float32", "500 ms"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("rmse", 27839.2, "27,839"),
+        ("rmse", 3.14159, "3.142"),
+        ("map", 0.04098, "4.1 %"),
+        ("iou of cat", 0.5, "50.0 %"),
+        ("loss", math.nan, "-"),
+    ],
+)
+def test_a_score_is_written_as_people_read_it(name, value, text):
+    assert figures.shown(name, value) == text

@@ -98,9 +98,7 @@ def bucketed(
     group = number * groups // count
     place = torch.argsort(group * (int(length.max()) + 1) + length[:, 0], stable=True)
     if length.shape[1] > 1:
-        size = (
-            torch.bincount(group)[group] // batch
-        )  # batches of the group, of which `strips` are as many as each holds
+        size = torch.bincount(group)[group] // batch  # batches of the group
         strips = size.double().sqrt().round().long()
         strip = (number - number[torch.searchsorted(group, group)]) * strips // size
         place = place[torch.argsort((group * count + strip) * (int(length.max()) + 1) + length[place, 1], stable=True)]
