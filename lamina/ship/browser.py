@@ -42,7 +42,7 @@ SCRIPTS = ("panel.js", "texts.js", "browser.js")
 def refusal(parcel: Parcel) -> str:
     """Why the page cannot carry a net; "" when it can."""
     if parcel.plan.task not in TASKS:
-        return f"it answers {parcel.plan.task}, and a page draws {' and '.join(TASKS)}"
+        return f"it answers {parcel.plan.task}, and a page draws {', '.join(TASKS)}"
     if parcel.task.own_size:
         return "it answers large pictures a part at a time, and a page answers them at once"
     if any(f.kind not in KINDS for f in parcel.plan.inputs):

@@ -20,7 +20,10 @@ function panel(root, about, ask, streamed) {
     const values = {};
     for (const [name, read] of Object.entries(readers)) {
       values[name] = read();
-      if (values[name] === undefined) return;
+      if (values[name] === undefined) {
+        right.replaceChildren(make("p", "wrong", `Give a picture for ${name} first.`));
+        return;
+      }
     }
     const picture = Object.values(values).find((v) => v && v.canvas);
     last = picture ? picture.canvas : null;
@@ -47,12 +50,17 @@ function panel(root, about, ask, streamed) {
     else if (["text", "running", "sentence"].includes(field.kind)) readers[field.name] = textField(left, field);
     else readers[field.name] = valueField(left, field);
   }
+  const pictures = Object.values(readers).filter((read) => read.take);
+  if (pictures.length) addEventListener("paste", (e) => {
+    const file = [...(e.clipboardData?.files || [])][0];
+    if (file) (pictures.find((read) => !read()) || pictures[0]).take(file);
+  });
   if (!alone) {
     const button = left.appendChild(make("div", "tools")).appendChild(make("button", "main", streamed ? "Write" : "Ask"));
     button.onclick = go;
     left.addEventListener("keydown", (e) => { if (e.key === "Enter" && e.target.tagName === "INPUT") go(); });
   }
-  right.append(make("p", "soft", alone ? "The answer appears here." : "Fill in what is known; the answer appears here."));
+  right.append(make("p", "soft", pictures.length === about.inputs.length ? "The answer appears here." : "Fill in what is known; the answer appears here."));
   return { go, show: (answer, canvas) => { right.replaceChildren(); drawAnswer(right, answer, canvas); } };
 }
 
@@ -116,7 +124,6 @@ function pictureField(parent, field, changed) {
   drop.ondragover = (e) => { e.preventDefault(); drop.classList.add("over"); };
   drop.ondragleave = () => drop.classList.remove("over");
   drop.ondrop = (e) => { e.preventDefault(); drop.classList.remove("over"); if (e.dataTransfer.files[0]) take(e.dataTransfer.files[0]); };
-  addEventListener("paste", (e) => { const f = [...(e.clipboardData?.files || [])][0]; if (f) take(f); });
   const tools = parent.appendChild(make("div", "tools"));
   const button = (text, action) => { const b = tools.appendChild(make("button", "", text)); b.onclick = action; };
   button("Draw", () => { stop(); drop.replaceChildren(pad(shape, (canvas) => { held = { canvas }; changed(); })); });
