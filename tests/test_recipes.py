@@ -87,8 +87,9 @@ def test_the_table_holds_mean_interval_and_history():
     assert (mean, low, high) == pytest.approx((2, 2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5))  # Student 1908, 2 degrees
     assert math.isnan(of_mean([1.0])[1])
     (row,) = made(values=(1.0, 2.0, 3.0)).rows({"AND, accuracy %": "learned"})
-    assert row == ("AND, accuracy %", "2 (-0.4842 to 4.484, 3 seeds)", "learned")
-    assert _recipe.measured([3.0, 3.0]) == "3 (2 seeds)" and _recipe.measured([0.5]) == "0.5 (1 seed)"
+    assert row == ("AND, accuracy %", "2 (0 to 4.484, 3 seeds)", "learned")
+    assert _recipe.measured("x", [3.0, 3.0]) == "3 (2 seeds)" and _recipe.measured("x", [0.5]) == "0.5 (1 seed)"
+    assert _recipe.measured("accuracy %", [99.0, 97.0]) == "98 (85.29 to 100, 2 seeds)"
 
 
 def test_the_command_prints_what_it_measured_beside_history(tmp_path):

@@ -59,7 +59,7 @@ class Made:
 
     def rows(self, history: dict[str, str]) -> list[tuple[str, str, str]]:
         """(name, measured with its interval over seeds, history) of every number."""
-        return [(name, measured(values), history.get(name, "")) for name, values in self.numbers.items()]
+        return [(name, measured(name, values), history.get(name, "")) for name, values in self.numbers.items()]
 
 
 def make(
@@ -92,9 +92,11 @@ def shown(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1e4 or value == int(value) else f"{value:,.4g}"
 
 
-def measured(values: list[float]) -> str:
-    """Mean and 95 % interval over seeds; a number that is the same for all stands alone."""
+def measured(name: str, values: list[float]) -> str:
+    """Mean and 95 % interval over seeds, of a share (name %) within 0 and 100; a number that is the same for all stands alone."""
     mean, low, high = of_mean(values)
+    if name.endswith("%"):
+        low, high = max(0.0, low), min(100.0, high)
     if len(set(values)) == 1:
         return f"{shown(mean)}" + (f" ({len(values)} seeds)" if len(values) > 1 else " (1 seed)")
     return f"{shown(mean)} ({shown(low)} to {shown(high)}, {len(values)} seeds)"

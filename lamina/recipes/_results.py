@@ -86,7 +86,7 @@ def _section(name: str, entry: dict[str, Any], history: dict[str, str]) -> str:
     lines = [f"## {name} ({', '.join(entry['systems'])})", ""]
     lines += [f"History: {history['']}.", ""] if history.get("") else []
     lines += ["| number | measured | history |", "|---|---|---|"]
-    lines += [f"| {n} | {measured(values)} | {history.get(n, '')} |" for n, values in entry["numbers"].items()]
+    lines += [f"| {n} | {measured(n, values)} | {history.get(n, '')} |" for n, values in entry["numbers"].items()]
     lines += ["", f"`{entry['command']}`; {sum(seconds):,.0f} s in all, {len(seconds)} seed{'s' if len(seconds) > 1 else ''}; "
               f"{where}, {cores}; lamina {machine['lamina']}, torch {machine['torch']}.", ""]  # fmt: skip
     return "\n".join(lines)
