@@ -19,6 +19,7 @@ import lamina
 from lamina import api
 from lamina.core.errors import RunError, SettingError, TrainingError
 from lamina.core.run import Run
+from lamina.data._augment import DRAWS, MIXES, WINDOWS, uniform
 from lamina.data._batches import Batches
 from lamina.nets._row import RowEncoder
 from lamina.train import engine, freeze, optim, ways
@@ -293,6 +294,15 @@ def test_order_is_every_row_once_a_pass_and_never_one_alone():
         assert sorted(seen[passes == p].tolist()) == list(range(37))
     assert not torch.equal(seen[passes == 0], seen[passes == 1])
     assert torch.equal(order(30)[0], Order(37, 8, 5)(30)[0])  # asked out of order, the same
+
+
+def test_when_a_row_comes_tells_nothing_of_how_it_is_changed():
+    """Once the first half of a pass was never mirrored and the second always."""
+    order = Order(rows=8000, batch=32, seed=5)
+    rows, passes = order(0, 250)
+    drawn = uniform(5, passes, rows, DRAWS + MIXES + WINDOWS).double()
+    place = torch.linspace(-1, 1, len(rows), dtype=torch.float64)
+    assert torch.corrcoef(torch.stack([place, *drawn.T]))[0, 1:].abs().max() < 0.05  # 0.011 is chance
 
 
 def test_the_end_keeps_time_for_features_that_validations_go_without():

@@ -100,7 +100,7 @@ def pretrained(tmp_path_factory):
         how = {
             "net_settings": {**TINY, "dropout": 0.0},
             "lr": 0.01,
-            "steps": 120,
+            "steps": 240,
             "batch": 16,
             "tokens": "words",
             "seed": 1,

@@ -18,6 +18,7 @@ from lamina.train.harden import grown, worse
 from lamina.train.optim import clip, optimizers, rate
 from lamina.train.recipe import Recipe
 
+SHUFFLED, BUCKETS = 1 << 41, 1 << 40  # added to rows: their order hangs on other numbers than how they are changed does
 AHEAD = 32  # batches of numbers and categories that are gathered at once
 
 
@@ -140,7 +141,7 @@ class Order:
     def _pass(self, number: int) -> Tensor:
         if number not in self._shuffled:
             every = torch.arange(self.rows)
-            keys = uniform(self.seed, torch.full_like(every, number), every, 2).double()
+            keys = uniform(self.seed, torch.full_like(every, number), every + SHUFFLED, 2).double()
             order = torch.argsort(keys[:, 0] + keys[:, 1] / (1 << 24), stable=True)
             self._shuffled[number] = order if self.lengths is None else self._alike(order, number)
         return self._shuffled[number]
@@ -149,7 +150,7 @@ class Order:
         def shuffled(count: int) -> Tensor:
             every = torch.arange(count)
             return torch.argsort(
-                uniform(self.seed, torch.full_like(every, number), every + (1 << 40), 1)[:, 0], stable=True
+                uniform(self.seed, torch.full_like(every, number), every + BUCKETS, 1)[:, 0], stable=True
             )
 
         assert self.lengths is not None
