@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from lamina.core.errors import DataError
-from lamina.data import _pictures, folder
+from lamina.data import _pictures, folder, sniff
 from lamina.data._table import Reading
 
 
@@ -244,6 +244,17 @@ def test_links_out_of_the_folder_are_left_out_and_said(data, tmp_path):
         ("cat/gone.png", "is a link to nothing"),
     }
     assert table.notes == ("more is a link that leads out of the folder; it is left out.",) and table.tried == 4
+
+
+def test_a_folder_of_nothing_but_links_out_of_it_says_so(tmp_path):
+    for name in ("ham", "spam"):
+        (tmp_path / "mails" / name).mkdir(parents=True)
+        (tmp_path / f"{name}.txt").write_text("a mail")
+        (tmp_path / "mails" / name / "1.txt").symlink_to(tmp_path / f"{name}.txt")
+    with pytest.raises(
+        DataError, match="holds 2 links that lead out of it or to nothing, which are not followed; copy the files"
+    ):
+        sniff.open(tmp_path / "mails")
 
 
 def test_links_inside_the_folder_are_followed_once(data):

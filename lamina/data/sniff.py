@@ -38,8 +38,14 @@ def _read(source: Any, reading: Reading, reader: str | None) -> Table:
     if isinstance(found, Path) and not found.exists():
         raise _missing(found)
     if isinstance(found, Path) and found.is_dir():
-        inside = next(found.iterdir(), None)
-        what = "is empty" if inside is None else "holds no pictures, tables or arrays that Lamina can read"
+        from lamina.data import folder  # which imports this
+
+        why = [why for _, why in folder._walk(found, found.resolve())]
+        if why and all(why):
+            raise DataError(
+                f"{found} holds {len(why):,} links that lead out of it or to nothing, which are not followed; copy the files."
+            )
+        what = "holds no pictures, texts, tables or arrays that Lamina can read" if why else "is empty"
         raise DataError(f"{found} {what}; bring class folders of pictures, or a table (lamina list data).")
     what = f"{found}" if isinstance(found, Path) else f"an object of type {type(found).__name__}"
     raise DataError(
