@@ -16,6 +16,10 @@ from typing import TYPE_CHECKING, Any
 # sleeping at once costs 25 % on an idle machine (2 cores, resnet). It counts only when set before torch is loaded.
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
+# Sentences have hundreds of lengths, and each makes products of its own shape: of 1,024 that oneDNN keeps compiled a pass of
+# translations throws most away. With 4,096 an update takes 73 ms instead of 86 (bfloat16, one core), and 300 MB more.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "4096")
+
 __version__ = "0.1.0"
 __all__ = ["check", "compare", "fit", "load", "look", "open", "resume"]
 

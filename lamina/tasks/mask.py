@@ -26,6 +26,7 @@ from lamina.data._table import Field, Reading, Table
 from lamina.data._tokens import END, FIRST, START, UNKNOWN, Tokens
 from lamina.data._unlabelled import unlabelled
 from lamina.measures.interval import bootstrap
+from lamina.tasks._nats import mean_nats
 from lamina.tasks._task import Batch, Task
 
 SHARE, HIDDEN, OTHER = 0.15, 0.8, 0.1  # of the tokens; of those
@@ -121,22 +122,20 @@ class Mask(Task):
         seen = torch.where(chosen, changed, tokens)
         return {**batch, "tokens": seen, "wanted": tokens, "chosen": chosen, "follows": follows}
 
-    def _losses(self, net: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Nats (N,) of the foretold tokens and logits (N, V) of all, and nats (B,) of what follows."""
+    def _foretold(self, net: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits (N, V) of the hidden tokens and what they are (N,), and nats (B,) of what follows."""
         found, after = net.foretold(batch["tokens"], batch["chosen"])  # type: ignore[operator]
-        wanted = batch["wanted"][batch["chosen"]]
-        nats = F.cross_entropy(found.float(), wanted, reduction="none")
-        none = torch.zeros(len(batch["tokens"]), device=nats.device)
+        none = torch.zeros(len(batch["tokens"]), device=found.device)
         follow = none if after is None else F.cross_entropy(after.float(), batch["follows"], reduction="none")
-        return nats, found, follow
+        return found, batch["wanted"][batch["chosen"]], follow
 
     def loss(self, net: nn.Module, batch: Batch, phase: str = "all") -> Tensor:
-        nats, _, follow = self._losses(net, batch)
-        return nats.sum() / max(1, len(nats)) + follow.mean()
+        found, wanted, follow = self._foretold(net, batch)
+        return mean_nats(found, wanted) + follow.mean()
 
     def score(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        nats, found, follow = self._losses(net, batch)
-        hits = found.argmax(1) == batch["wanted"][batch["chosen"]]
+        found, wanted, follow = self._foretold(net, batch)
+        nats, hits = F.cross_entropy(found.float(), wanted, reduction="none"), found.argmax(1) == wanted
         row = batch["chosen"].nonzero()[:, 0]
         count = batch["chosen"].sum(1)
 

@@ -25,6 +25,7 @@ from lamina.data._tokens import START, Tokens
 from lamina.data._words import words
 from lamina.measures import spans
 from lamina.measures.interval import bootstrap
+from lamina.tasks._nats import mean_nats
 from lamina.tasks._task import Batch, Task, inputs
 
 TOGETHER = 64  # sentences that are tagged at once
@@ -73,8 +74,7 @@ class Tag(Task):
 
     def loss(self, net: nn.Module, batch: Batch, phase: str = "all") -> Tensor:
         logits, target = self._logits(net, batch), batch["target"]
-        total = F.cross_entropy(logits.flatten(0, 1), target.flatten() - 1, ignore_index=-1, reduction="sum")
-        return total / (target > 0).sum().clamp(min=1)
+        return mean_nats(logits.flatten(0, 1), target.flatten() - 1, -1)
 
     def score(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         logits, target = self._logits(net, batch), batch["target"]

@@ -20,6 +20,7 @@ from lamina.data._table import TEST, Field, Table
 from lamina.data._tokens import END, PADDING, START, Tokens
 from lamina.measures import translation
 from lamina.tasks._beam import search
+from lamina.tasks._nats import mean_nats
 from lamina.tasks._task import Batch, Task, inputs
 
 BEAM = 4
@@ -73,9 +74,7 @@ class Translate(Task):
     def loss(self, net: nn.Module, batch: Batch, phase: str = "all") -> Tensor:
         logits = net(*inputs(net, batch))
         smoothing = self.options.get("smoothing", 0.1) if net.training else 0.0
-        return F.cross_entropy(
-            logits.flatten(0, 1), batch["target"].flatten(), ignore_index=PADDING, label_smoothing=smoothing
-        )
+        return mean_nats(logits.flatten(0, 1), batch["target"].flatten(), PADDING, smoothing)
 
     def score(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         logits, target = net(*inputs(net, batch)).float(), batch["target"]

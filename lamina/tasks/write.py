@@ -21,6 +21,7 @@ from lamina.data._running import IGNORED, Windows
 from lamina.data._table import Field, Table
 from lamina.data._tokens import END, FIRST, Tokens
 from lamina.measures import writing
+from lamina.tasks._nats import mean_nats
 from lamina.tasks._sampling import Sampling, Speller, drawn_by, written
 from lamina.tasks._task import Batch, Task, inputs
 
@@ -67,7 +68,7 @@ class Write(Task):
 
     def loss(self, net: nn.Module, batch: Batch, phase: str = "all") -> Tensor:
         logits = net(*inputs(net, batch))
-        return F.cross_entropy(logits.flatten(0, 1), batch["target"].flatten(), ignore_index=IGNORED)
+        return mean_nats(logits.flatten(0, 1), batch["target"].flatten(), IGNORED)
 
     def score(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         logits, target = net(*inputs(net, batch)).float(), batch["target"]
