@@ -16,7 +16,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True, scope="session")
 def _in_one_precision():
-    """Which precision is faster is found by the clock: where a processor has units for bfloat16 two trainings could differ in it."""
+    """Where a time is asked for, which precision is faster is found by the clock: two trainings could differ in it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ways, "bfloat16_pays", lambda where: False)
         yield

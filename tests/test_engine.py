@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -173,8 +174,9 @@ def test_ways_agree_to_rounding(small, way, optimizer):
 
 
 def test_bfloat16_is_taken_where_it_is_faster_and_said(small, monkeypatch):
-    """Weights stay float32, the loss is that of float32 to bfloat16's rounding, and the score's signature tells."""
-    prepared, run, task, net = small("low", optimizer="sgd", lr=0.05)
+    """Weights stay float32, the loss is that of float32 to bfloat16's rounding, and the score's signature tells; without a time
+    that was asked for it is not tried, so that the training can be repeated."""
+    prepared, run, task, net = small("low", optimizer="sgd", lr=0.05, precision="bfloat16")
     recipe, table = prepared.plan.recipe, prepared.table
     batches = Batches(table.take(table.rows(0)), prepared.plan.inputs, prepared.plan.target, torch.device("cpu"))
     feed, losses = Feed(task, batches, recipe), []
@@ -184,10 +186,14 @@ def test_bfloat16_is_taken_where_it_is_faster_and_said(small, monkeypatch):
         losses.append(torch.stack([step(feed(n), n, 0.1) for n in range(4)]))
         assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert torch.allclose(*losses, rtol=0.03) and not torch.equal(*losses)
-    monkeypatch.setattr(ways, "REPEATED", 2.0)
-    monkeypatch.setattr(ways, "bfloat16_pays", lambda where: True)
     seconds = {"float32": 0.02, "bfloat16": 0.001}
-    monkeypatch.setattr(ways, "_measure", lambda way, *_, **__: ways.Measured(way, seconds[way.precision]))
+    with monkeypatch.context() as patch:
+        patch.setattr(ways, "bfloat16_pays", lambda where: True)
+        patch.setattr(ways, "_measure", lambda way, *_, **__: ways.Measured(way, seconds[way.precision]))
+        for minutes, precision in ((None, "float32"), (1.0, "bfloat16")):
+            free = Feed(task, batches, replace(recipe, precision="auto", minutes=minutes))
+            best, *_ = ways.choose(net, lambda copied: Step(task, copied, recipe), free, 0.1, 1)
+            assert best.way.precision == precision
     train((prepared, run, task, net))
     assert run.history("ways")[0]["measured"][0]["precision"] == "bfloat16"
     trained = api.Trained(run)

@@ -50,8 +50,8 @@ class Recipe:
     clip: float | None = None
     """largest norm of the gradient over all weights"""
     precision: str = "auto"
-    """of the products in training: float32, bfloat16 (weights stay float32), or auto, whichever is faster here; answers are
-    always given in float32"""
+    """of the products in training: float32, bfloat16 (weights stay float32), or auto: for a budget in minutes whichever is faster
+    here, else float32, so that it can be repeated; answers are always given in float32"""
     side: int | None = None
     """pixels of a side that pictures are brought to; larger ones tell more and take longer"""
     harden: float = 0.0

@@ -1,7 +1,8 @@
 """Ways to run a weight update that agree to rounding: the fastest on this machine is measured and taken.
 
 One of them rounds more: products in bfloat16 with weights in float32 (Micikevicius 2017, arXiv:1710.03740). It is tried where
-a matrix product says that the machine has units for it, and a score that was learned so says it in its signature.
+a matrix product says that the machine has units for it and a time was asked for: a budget in epochs or steps can be repeated, which
+a choice by the clock would spoil. A score that was learned so says it in its signature.
 
 What each gave for the recipes of Lamina on 2 cores of an AMD EPYC without AVX-512 or bfloat16 units:
 channels last 1.3 to 1.75 times contiguous; two threads 1.6 times one on an idle machine, and 1/40 of it when another program
@@ -137,7 +138,7 @@ def _precisions(feed: Feed, where: torch.device) -> list[str]:
     """Those worth a try, or the one that was asked for."""
     if feed.recipe.precision != "auto":
         return [feed.recipe.precision]
-    return ["float32", "bfloat16"] if bfloat16_pays(where) else ["float32"]
+    return ["float32", "bfloat16"] if feed.recipe.minutes and bfloat16_pays(where) else ["float32"]
 
 
 def _measure(way: Way, step: Step, feed: Feed, seconds: float, limit: float = math.inf) -> Measured:
