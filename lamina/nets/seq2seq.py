@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from lamina.core.check import within
 from lamina.core.errors import unknown
+from lamina.nets._blocks import Dropout
 
 TAKES = ("tokens", "mask", "before")
 ANSWERS = "a translation"
@@ -66,7 +67,7 @@ class Net(nn.Module):
         self.offer = nn.Linear(width, width, False) if self.kind == "bahdanau" else None
         self.energy = nn.Linear(width, 1, False) if self.kind == "bahdanau" else None
         self.blend = nn.Linear(2 * width, width) if both else None
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.answer = nn.Linear(width, config.classes)
 
     def forward(self, tokens: Tensor, mask: Tensor, before: Tensor) -> Tensor:
