@@ -7,7 +7,6 @@ tokens, T target tokens, C width, H heads.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,11 +91,15 @@ class Layer(nn.Module):
         )
         self.dropout = Dropout(config.dropout)
 
-    def last(self) -> Iterator[nn.Linear]:
-        """Of every part the map that adds to x."""
-        yield from (self.own.out, self.dense[3])  # type: ignore[misc]
-        if self.across is not None:
-            yield self.across.out
+    def draw(self, depth: int) -> None:
+        """First weights in a net of so many layers: queries, keys and values as large as x, what is added to it small."""
+        own, across = self.own, self.across
+        for given in (own.ask, *([across.ask, across.offer] if across else [])):
+            nn.init.normal_(given.weight, 0.0, given.in_features**-0.5)
+        for last in (own.out, self.dense[3], *([across.out] if across else [])):
+            assert isinstance(last, nn.Linear)
+            nn.init.normal_(last.weight, 0.0, (2 * depth * last.in_features) ** -0.5 / 2)
+            nn.init.zeros_(last.bias)
 
     def encode(self, x: Tensor, mask: Tensor) -> Tensor:
         """Every token of the source sees every other."""
@@ -134,10 +137,8 @@ class Net(nn.Module):
         for words, places in ((self.embed, self.places), (self.embed_target, self.places_target)):
             nn.init.normal_(words.weight, 0.0, width**-0.5)
             nn.init.normal_(places.weight, 0.0, PLACE)
-        layers = (layer for layer in self.modules() if isinstance(layer, Layer))
-        for last in (part for layer in layers for part in layer.last()):
-            nn.init.normal_(last.weight, 0.0, (2 * config.depth * last.in_features) ** -0.5 / 2)
-            nn.init.zeros_(last.bias)
+        for layer in (m for m in self.modules() if isinstance(m, Layer)):
+            layer.draw(config.depth)
 
     def forward(self, tokens: Tensor, mask: Tensor, before: Tensor) -> Tensor:
         return self._decode(before, self.read(tokens, mask), cached=False)
