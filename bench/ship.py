@@ -231,16 +231,17 @@ class Asking:
 def sigterm(folder):
     """Servers that are ended under load: requests whose answer never came."""
     _, onnx, picture = models(folder)
-    lost, answered, codes = 0, 0, []
+    lost, answered, codes = [], 0, []
     for i in range(3 if QUICK else 100):
         with lamina_server(onnx) as server:
             asking = Asking(server.port, 20, request(picture.read_bytes()))
             time.sleep(0.1 + 0.005 * (i % 40))
             server.process.send_signal(signal.SIGTERM)
             told, broke = asking.end()
-            answered, lost = answered + len(told), lost + len(broke)
+            answered, lost = answered + len(told), lost + broke
             codes.append(server.process.wait(40))
-    return {"sigterms": len(codes), "answered": answered, "lost": lost, "exit_codes": sorted(set(codes))}
+    how = {"lost_how": sorted(set(lost))} if lost else {}
+    return {"sigterms": len(codes), "answered": answered, "lost": len(lost), **how, "exit_codes": sorted(set(codes))}
 
 
 def swaps(folder):

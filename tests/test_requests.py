@@ -2,6 +2,8 @@
 
 import asyncio
 import io
+import socket
+import sys
 
 import numpy as np
 import pytest
@@ -92,3 +94,25 @@ def test_plain_rows_are_typed_as_a_frame_is():
                         and mine.tobytes() == wanted[field.name].values.tobytes()
                     )
     assert taken == 8
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such filter")
+def test_who_has_come_is_let_in_and_nobody_new():
+    """Once 3 of 190,000 requests were cut off in 100 endings under load: they came between the last accept and the close."""
+    from lamina.serving._patient import _deafen
+
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(5)
+        address = listening.getsockname()
+        with socket.create_connection(address, 5) as first:
+            _deafen(listening)
+            with pytest.raises(TimeoutError):
+                socket.create_connection(address, 0.3)
+            line, _ = listening.accept()
+            with line:
+                line.sendall(b"hi")
+                assert first.recv(2) == b"hi"
+            listening.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                listening.accept()

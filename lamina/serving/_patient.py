@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import socket
+import struct
+import sys
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -130,6 +134,18 @@ def protocol(seconds: float, linger: float, refusal: Callable[[bytes, dict[str, 
     return Patient
 
 
+def _deafen(listening: socket.socket) -> None:
+    """Let nobody new come to a listening socket, on Linux: a filter drops what asks for a connection (socket(7), SO_ATTACH_FILTER).
+
+    Who comes between the last one that is let in and the end of listening would be cut off; who is not heard tries again and is
+    refused, which tells that nothing was begun.
+    """
+    if sys.platform == "linux":
+        nothing = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))  # BPF: return 0 bytes of the packet
+        with contextlib.suppress(OSError):
+            listening.setsockopt(socket.SOL_SOCKET, 26, struct.pack("HL", 1, ctypes.addressof(nothing)))
+
+
 class Server(uvicorn.Server):
     """uvicorn's server. uvloop lets one connection in per turn of its loop: of 160 new ones the last would wait for a second."""
 
@@ -147,6 +163,7 @@ class Server(uvicorn.Server):
         """Listen no more, and wait for what runs; who has come and was not let in yet still is, where the loop lets this class do it."""
         for listening in self._listening:
             asyncio.get_running_loop().remove_reader(listening)
+            _deafen(listening)
             self._enter(listening)
         await super().shutdown(sockets)
 
