@@ -511,8 +511,9 @@ def children(pid):
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc")
-def test_several_processes_on_one_port():
-    """One that is killed is begun anew, and all of them end together."""
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_several_processes_on_one_port(number):
+    """One that is killed, or ended, is begun anew, the others go on, and all of them end together."""
     words = [sys.executable, "-m", "lamina", "serve", str(GOLDEN / "people.onnx"), "--port", "0", "--workers", "2"]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process, contextlib.ExitStack() as at_end:
         at_end.callback(process.terminate)
@@ -526,7 +527,7 @@ def test_several_processes_on_one_port():
         )
         told = asked(port, "/ask", row, kind)[:2]
         assert len(first) == 2 and told[0] == 200, told
-        os.kill(first[0], signal.SIGKILL)
+        os.kill(first[0], number)
         until = time.monotonic() + PATIENCE
         while len({*children(process.pid)} - {first[0]}) < 2 and time.monotonic() < until:
             time.sleep(0.05)
@@ -574,7 +575,7 @@ def test_who_came_before_the_server_stopped_listening_is_answered():
         listening = socket.create_server(("127.0.0.1", 0))
         kind = _patient.protocol(5, 0.05, lambda url, scope: None)
         config = uvicorn.Config(_greet, http=kind, ws="none", lifespan="off", log_config=None, timeout_keep_alive=1)
-        server = _patient.Server(config)
+        server = _patient.Server(config, alone=True)
         config.load()
         server.lifespan = config.lifespan_class(config)
         await server.startup(sockets=[listening])

@@ -16,6 +16,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MOST = 1 << 16  # bytes of a head
+ATTACH_FILTER = 26  # Linux' SO_ATTACH_FILTER, which socket does not name
 
 
 class _Refused:
@@ -143,11 +144,18 @@ def _deafen(listening: socket.socket) -> None:
     if sys.platform == "linux":
         nothing = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))  # BPF: return 0 bytes of the packet
         with contextlib.suppress(OSError):
-            listening.setsockopt(socket.SOL_SOCKET, 26, struct.pack("HL", 1, ctypes.addressof(nothing)))
+            listening.setsockopt(socket.SOL_SOCKET, ATTACH_FILTER, struct.pack("HL", 1, ctypes.addressof(nothing)))
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server. uvloop lets one connection in per turn of its loop: of 160 new ones the last would wait for a second."""
+    """uvicorn's server. uvloop lets one connection in per turn of its loop: of 160 new ones the last would wait for a second.
+
+    `alone`: no other process listens at its sockets, which may become deaf when it ends.
+    """
+
+    def __init__(self, config: uvicorn.Config, alone: bool) -> None:
+        super().__init__(config)
+        self._alone = alone
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen."""
@@ -163,7 +171,8 @@ class Server(uvicorn.Server):
         """Listen no more, and wait for what runs; who has come and was not let in yet still is, where the loop lets this class do it."""
         for listening in self._listening:
             asyncio.get_running_loop().remove_reader(listening)
-            _deafen(listening)
+            if self._alone:
+                _deafen(listening)
             self._enter(listening)
         await super().shutdown(sockets)
 

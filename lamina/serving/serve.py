@@ -206,7 +206,7 @@ async def serve(options: Options, listening: socket.socket, ready: Callable[[Cal
         proxy_headers=False, server_header=False, timeout_keep_alive=15,
         timeout_graceful_shutdown=DRAIN, limit_concurrency=CONNECTIONS, backlog=BACKLOG,
     )  # fmt: skip
-    server = _patient.Server(config)
+    server = _patient.Server(config, alone=options.workers == 1)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
     loop, ending, again = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
     with _signals(loop, ending, again):
