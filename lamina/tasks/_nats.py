@@ -36,8 +36,9 @@ class _Nats(torch.autograd.Function):
         known = (target != ignored).float()
         share, place = known / known.sum().clamp(min=1), target.where(target != ignored, 0)[:, None]
         total = torch.zeros(())
-        for part in torch.arange(len(logits)).split(max(1, AT_ONCE // size)):
-            rows = slice(int(part[0]), int(part[-1]) + 1)
+        step = max(1, AT_ONCE // size)
+        for start in range(0, len(logits), step):
+            rows = slice(start, start + step)
             weight, at = share[rows], place[rows]
             z = logits[rows].to(torch.float32, copy=True)
             z.sub_(z.amax(1, keepdim=True))
