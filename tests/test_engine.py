@@ -189,6 +189,7 @@ def test_bfloat16_is_taken_where_it_is_faster_and_said(small, monkeypatch):
     seconds = {"float32": 0.02, "bfloat16": 0.001}
     with monkeypatch.context() as patch:
         patch.setattr(ways, "bfloat16_pays", lambda where: True)
+        patch.setattr(ways, "REPEATED", 2.0)
         patch.setattr(ways, "_measure", lambda way, *_, **__: ways.Measured(way, seconds[way.precision]))
         for minutes, precision in ((None, "float32"), (1.0, "bfloat16")):
             free = Feed(task, batches, replace(recipe, precision="auto", minutes=minutes))
