@@ -15,6 +15,7 @@ import pandas
 import pytest
 import safetensors.torch
 import torch
+from torch import nn
 
 import lamina
 from lamina import api
@@ -371,11 +372,30 @@ def test_rates():
         assert values[100] == (1 if schedule == "constant" else pytest.approx(0, abs=1e-9))
 
 
-def test_orthogonal_has_singular_values_near_one():
+@pytest.mark.parametrize("low", [False, True])
+@pytest.mark.parametrize("shape", [(20, 50), (50, 20)])
+def test_orthogonal_has_singular_values_near_one(shape, low):
     torch.manual_seed(0)
-    for shape in ((20, 50), (50, 20)):
-        values = torch.linalg.svdvals(optim.orthogonal(torch.randn(shape), steps=8))
-        assert values.min() > 0.6 and values.max() < 1.3
+    values = torch.linalg.svdvals(optim.orthogonal(torch.randn(shape), low, steps=8).float())
+    assert values.min() > 0.6 and values.max() < 1.3
+
+
+def test_orthogonal_in_bfloat16_of_a_low_rank():
+    """Rounding must not grow in the directions that a gradient does not have: polynomials of x x' in bfloat16 came to 3,000."""
+    torch.manual_seed(0)
+    flat = torch.randn(128, 3) @ torch.randn(3, 64) + 1e-2 * torch.randn(128, 64)
+    true, low = optim.orthogonal(flat), optim.orthogonal(flat, True).float()
+    assert torch.linalg.svdvals(low).max() < 1.3
+    assert (true * low).sum() > 0.9 * true.norm() * low.norm()
+
+
+def test_muon_takes_the_vectors_of_words_and_their_answer():
+    """Beside norms and biases nothing is left to AdamW, where pictures leave it their classes."""
+    words = nn.Sequential(nn.Embedding(50, 8), nn.LayerNorm(8), nn.Linear(8, 50))
+    adamw, muon = optim.optimizers("muon", words, 0.02, 0.1)
+    assert sorted(p.shape for p in muon.weights) == [(50, 8), (50, 8)] and [len(p) for p in adamw.weights] == [66]
+    adamw, muon = optim.optimizers("muon", nn.Sequential(nn.Linear(50, 8), nn.Linear(8, 50)), 0.02, 0.1)
+    assert [p.shape for p in muon.weights] == [(8, 50)] and sum(len(p) for p in adamw.weights) == 400 + 58
 
 
 def test_health_speaks_once():

@@ -63,6 +63,7 @@ class Step:
         if self.recipe.clip and grads:
             clip(grads, self.recipe.clip)
         for optimizer in self.optimizers:
+            optimizer.low = self.low
             optimizer.step(rate(self.recipe.schedule, progress) * self.lowered)
 
     def align(self) -> None:
