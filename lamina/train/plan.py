@@ -34,6 +34,7 @@ PASSES = 20  # that must fit before a wider net is taken: on Fashion-MNIST 6 of 
 BESIDE, BESIDE_ROW = 3.0, 6e-5  # seconds that starting, scoring and reporting take, and more a row of the table
 UPDATES = 200  # that should fit: batches are made smaller for it
 LARGE = 10_000  # rows of a table from which on dropout and ranks cost more than they give (diamonds: 26 % of the error)
+RATES = {"sgd": 5e-2, "adamw": 2e-3, "muon": 2e-2}  # of an optimiser that was asked for in place of the usual one
 
 
 @dataclass(frozen=True)
@@ -340,6 +341,8 @@ def _recipe(
             filled |= {"epochs": max(20.0, usual), **getattr(catalog.find("nets", net), "FINE", {})}
     elif wish.weights:
         filled["lr"] *= freeze.GENTLY
+    if wish.optimizer not in ("auto", filled["optimizer"]):
+        filled["lr"] = RATES[wish.optimizer]
     filled["batch"] = min(habits.get("batch", filled.get("batch", batch)), rows)
     filled["minutes"] = None if wish.epochs or wish.steps else wish.minutes or DEFAULT_MINUTES
     if wish.minutes and not wish.epochs and not given.startswith("text"):
