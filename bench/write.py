@@ -74,7 +74,7 @@ def _ours(net: str, batch: int, length: int, text: Path):
 
     keep_freed_memory()
     style = {"style": "gpt2"} if net.startswith("gpt") else {}
-    wishes = Wishes(net=net, net_settings=style, recipe=Recipe(batch=batch, steps=1000, lr=1e-3))
+    wishes = Wishes(net=net, net_settings=style, recipe=Recipe(batch=batch, steps=1000, lr=1e-3, optimizer="adamw"))
     made = prepare(lamina.open(text, context=length), wishes)
     task, built = planning.build(made.plan, made.table, torch.device("cpu"))
     built.train()

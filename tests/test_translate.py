@@ -231,7 +231,7 @@ def test_a_training_that_translates(tmp_path, capsys):
     run = lamina.fit(
         table,
         epochs=8,
-        lr=0.01,
+        lr=0.05,
         net="seq2seq",
         net_settings={"width": 32, "dropout": 0.0},
         show=False,

@@ -278,7 +278,7 @@ def test_words_stand_apart_from_what_they_go_on_after(start, gap):
 
 def test_a_training_that_writes(book, tmp_path):
     settings = {"depth": 1, "width": 32, "heads": 2}
-    run = lamina.fit(book, epochs=0.7, context=32, net_settings=settings, show=False, run=tmp_path / "run", lr=0.01)
+    run = lamina.fit(book, epochs=0.7, context=32, net_settings=settings, show=False, run=tmp_path / "run")
     score = run.score()
     assert score.name == "bits_per_character" and score.low < score.value < score.high
     assert score.value < score.baselines["tokens alone"]

@@ -28,9 +28,9 @@ HISTORY = {
 }
 # Net, settings, rate of learning; the Transformer's depth and the rates of it and of attention were chosen by the validation rows.
 NETS: dict[str, tuple[str, dict[str, Any], float]] = {
-    "no attention": ("seq2seq", {"attention": "none", "reverse": True, "width": 128}, 3e-3),
-    "attention": ("seq2seq", {"attention": "luong", "width": 128}, 3e-3),
-    "transformer": ("translator", {"width": 128, "depth": 1}, 2e-3),
+    "no attention": ("seq2seq", {"attention": "none", "reverse": True, "width": 128}, 5e-2),
+    "attention": ("seq2seq", {"attention": "luong", "width": 128}, 5e-2),
+    "transformer": ("translator", {"width": 128, "depth": 1}, 2e-2),
 }
 LANGUAGES = {"french": "segond", "german": "elberfelder"}
 MINUTES, WORDS, VOCABULARY = 4.0, 20, 2_000  # of each fit; of a verse; different tokens of a side

@@ -24,7 +24,7 @@ from lamina.tasks._nats import mean_nats
 from lamina.tasks._task import Batch, Task, inputs
 
 BEAM = 4
-ALPHA = 0.6  # of the length normalisation
+ALPHA = 1.0  # of the length normalisation; on validation rows 0.5 and 0.8 BLEU more than 0.6 for nets of minutes, which end too early
 SAMPLED = 8  # translations in the report
 TOGETHER = 64  # sentences that are translated at once
 
@@ -41,7 +41,7 @@ class Translate(Task):
     question = "What is the sentence in the other language?"
     net: ClassVar[dict[str, str]] = {"sentence": "translator"}
     recipe: ClassVar[dict[str, Any]] = {
-        "optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.01, "schedule": "cosine", "clip": 1.0, "batch": 32, "smoothing": 0.1,
+        "optimizer": "muon", "lr": 2e-2, "weight_decay": 0.01, "schedule": "cosine", "clip": 1.0, "batch": 32, "smoothing": 0.1,
         "average": 0.02, "augment": "none", "epochs": 10.0, "patience": None,
     }  # fmt: skip
 
