@@ -37,7 +37,7 @@ def run(quick: bool, seed: int, folder: Path, data: str | None) -> Outcome:
     words: dict[str, Any] = {"longest": LONGEST, "vocabulary": 400 if quick else VOCABULARY}
     common: dict[str, Any] = {"seed": seed, "show": False}
     small = {"net_settings": {"width": 16, "depth": 1, "heads": 2} if quick else {"width": 64, "depth": 2, "heads": 2}}
-    how: dict[str, Any] = {"steps": 3, "batch": 16} if quick else {"minutes": PRETRAIN, "epochs": 200, "lr": 3e-3}
+    how: dict[str, Any] = {"steps": 3, "batch": 16} if quick else {"minutes": PRETRAIN, "epochs": 200}
     learned = folder.parent / "hidden-words"
     texts = unlabelled(table, "mask")
     masked = (

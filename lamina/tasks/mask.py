@@ -56,7 +56,7 @@ class Mask(Task):
     net: ClassVar[dict[str, str]] = {"text": "bert", "running": "bert"}
     question = "Which words were hidden?"
     recipe: ClassVar[dict[str, Any]] = {
-        "optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.01, "schedule": "one_cycle", "clip": 1.0, "batch": 32, "smoothing": 0.0,
+        "optimizer": "muon", "lr": 2e-2, "weight_decay": 0.01, "schedule": "one_cycle", "clip": 1.0, "batch": 32, "smoothing": 0.0,
         "average": 0.02, "augment": "none", "epochs": 10.0, "patience": None,
     }  # fmt: skip
 
