@@ -334,7 +334,7 @@ def _recipe(
         filled |= reading.recipe(catalog.find("nets", net), rows)
     filled |= habits
     usual = filled["epochs"]
-    tuned = habits.get("optimizer") == "muon"  # the task says that it suits weights that came, too
+    tuned = pictures and habits.get("optimizer") == "muon"  # the task says that it suits weights that came, too
     if wish.freeze == "features" or (wish.weights and not tuned):
         filled |= freeze.ANSWER if wish.freeze == "features" else freeze.FINE
         if given.startswith("text"):  # of few texts more passes
