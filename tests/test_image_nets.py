@@ -27,7 +27,7 @@ from lamina.nets import (
     vit,
     zfnet,
 )
-from lamina.train import plan
+from lamina.train import sizing
 
 NETS = ("alexnet", "zfnet", "vgg", "googlenet", "senet", "mobilenet", "efficientnet", "vit", "convnext", "capsnet")
 # Numbers of weights at 1,000 classes and 224x224x3. T: "num_params" of torchvision's models; M: timm's models of that name;
@@ -174,7 +174,7 @@ def test_squeezed_channels_are_weighed_by_their_means():
 )
 def test_plan_asks_the_net_what_suits_the_pictures(side, name, wished, expected):
     image = Field("image", "image", shape=(3, side, side))
-    assert plan._suited(name, (image,), wished) == expected
+    assert sizing.suited(name, (image,), wished) == expected
 
 
 @pytest.mark.parametrize(
