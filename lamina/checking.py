@@ -26,7 +26,7 @@ from lamina.train.evaluate import statistics
 from lamina.train.plan import Plan
 
 if TYPE_CHECKING:
-    from lamina.api import Trained
+    from lamina.trained import Trained
 
 ROWS = 128  # test rows of pictures, evenly spread
 LINES = 1000  # test rows of texts and columns
@@ -109,7 +109,7 @@ def check(trained: Trained, data: Any = None, deep: bool = False, say: Callable[
     more = _deep(trained, table, say) if deep else {}
     kept = () if pictures or lines else (f"worse rows and attacks: {why}",)
     left_out = (*more.pop("left_out", ()), *kept)
-    signature = trained._signature(table, f"{len(rows)} test rows")
+    signature = trained.signature(table, f"{len(rows)} test rows")
     took = round(time.monotonic() - begun, 1)
     return replace(found, **more, left_out=left_out, seconds=took, signature=signature)
 

@@ -27,7 +27,7 @@ from lamina.explain._method import Explanation, Question
 from lamina.tasks._task import Batch
 
 if TYPE_CHECKING:
-    from lamina.api import Trained
+    from lamina.trained import Trained
 
 ALL = "all"
 FIRST = (

@@ -12,7 +12,7 @@ from lamina.data._table import TEST, TRAIN
 from lamina.ship import _parcel
 
 if TYPE_CHECKING:
-    from lamina.api import Trained
+    from lamina.trained import Trained
 
 
 def ship(

@@ -19,9 +19,10 @@ from lamina.judge.score import Score, interval_shown
 if TYPE_CHECKING:
     from torch import nn
 
-    from lamina.api import Prepared, Trained
+    from lamina.api import Prepared
     from lamina.core.run import Run
     from lamina.train.engine import Report
+    from lamina.trained import Trained
 
 PLAIN_EVERY = 5.0  # seconds between lines in a log file
 BAR = 24  # characters

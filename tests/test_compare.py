@@ -123,10 +123,10 @@ def test_closer_look_is_in_the_report(runs, monkeypatch):
     run = runs[1]
     table, now = _learned_from(run, None), time.monotonic()
     (run.path / _closer.COST).unlink()
-    run._look_closer(table, Clock(now - 10, 10.1))
+    run.look_closer(table, Clock(now - 10, 10.1))
     assert not run.run.has(_closer.COST)  # no time, nothing begun
     monkeypatch.setattr(_closer, "PER_ARRAY", 1.0)  # comparing 5,000 pictures would take too long
-    run._look_closer(table, Clock(now - 10_000))
+    run.look_closer(table, Clock(now - 10_000))
     cost = run.run.read_json(_closer.COST)
     assert cost["weights"] == sum(p.numel() for p in run.net.parameters()) and cost["operations_per_answer"] > 1e5
     text = run.report().read_text(encoding="utf-8")

@@ -199,7 +199,7 @@ def test_bfloat16_is_taken_where_it_is_faster_and_said(small, monkeypatch):
     train((prepared, run, task, net))
     assert run.history("ways")[0]["measured"][0]["precision"] == "bfloat16"
     trained = api.Trained(run)
-    trained._finish(table, complete=True)
+    trained.finish(table, complete=True)
     assert "bfloat16" in trained.score().signature
 
 
