@@ -14,10 +14,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lamina._flags import ROOMS, parser
-from lamina.core import catalog, config, device
+from lamina._flags import parser
+from lamina.core import config, device
 from lamina.core.errors import LaminaError, SettingError, unknown
-from lamina.core.figures import shown
 from lamina.train.recipe import Recipe
 
 
@@ -119,6 +118,10 @@ def _whole(name: str, text: str | None) -> int | None:
     if text is not None and not text.isdecimal():
         raise SettingError(f"--{name} must be a whole number, not '{text}'.")
     return None if text is None else int(text)
+
+
+def _words(options: argparse.Namespace) -> dict[str, Any]:
+    return {k: v for k, v in vars(options).items() if k != "command"}
 
 
 @contextlib.contextmanager
@@ -232,17 +235,14 @@ def _ask(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
 def _explain(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
     from lamina import explaining
 
-    words = vars(options)
-    print("\n".join(explaining.COMMANDS[words.pop("command")](**words)))
+    print("\n".join(explaining.COMMANDS[options.command](**_words(options))))
     return 0
 
 
 def _write(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
     from lamina import writing
 
-    words = vars(options)
-    words.pop("command")
-    writing.show(**words)
+    writing.show(**_words(options))
     return 0
 
 
@@ -264,9 +264,7 @@ def _check(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
 def _style(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
     from lamina import styling
 
-    words = vars(options)
-    words.pop("command")
-    styling.show(**words)
+    styling.show(**_words(options))
     return 0
 
 
@@ -280,14 +278,14 @@ def _compare(options: argparse.Namespace, _: dict[str, str], begun: float) -> in
 def _ship(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
     from lamina import shipping
 
-    shipping.show(**{k: v for k, v in vars(options).items() if k != "command"})
+    shipping.show(**_words(options))
     return 0
 
 
 def _serve(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
     from lamina.serving import serve
 
-    serve.show({k: v for k, v in vars(options).items() if k != "command"})
+    serve.show(_words(options))
     return 0
 
 
@@ -317,49 +315,17 @@ def _publish(options: argparse.Namespace, _: dict[str, str], begun: float) -> in
 
 
 def _list(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
-    if options.what == "models":
-        from lamina import publishing
+    from lamina import listing
 
-        if not options.place:
-            raise SettingError("name a place: lamina list models DIR|URL.")
-        publishing.show(options.place)
-        return 0
-    if options.what not in ROOMS:
-        raise unknown("list", options.what, ROOMS)
-    if options.what == "runs":
-        from lamina.core.run import Run
-
-        for run in Run.all():
-            print(f"{run.path.name:24} {_run_line(run)}")
-        return 0
-    room = {"explanations": "explain", "exports": "ship"}.get(options.what, options.what)
-    found = [catalog.describe(room, name) for name in catalog.names(room)]
-    for entry in found:
-        print(f"{entry.name:20} {entry.summary}")
-        if entry.sizes:
-            print(f"{'':20} sizes: {' '.join(f'{entry.name}/{s}' for s in entry.sizes)}")
-    if not found:
-        print(f"no {options.what} yet")
+    listing.show(**_words(options))
     return 0
-
-
-def _run_line(run: Any) -> str:
-    with contextlib.suppress(LaminaError, KeyError):
-        plan = run.read_json("config.json")["plan"]
-        about = f"{plan['task']} {plan['target']['name']}, {plan['net']}"
-        if not run.has("score.json"):
-            return f"{about}: not finished; lamina train --resume {run.path}"
-        made = run.read_json("score.json")
-        value, low, high = (shown(made["name"], made[part]) for part in ("value", "low", "high"))
-        return f"{about}: {made['name'].replace('_', ' ')} {value} ({low} to {high})"
-    return "damaged"
 
 
 def _recipe(options: argparse.Namespace, _: dict[str, str], begun: float) -> int:
     device.keep_freed_memory()
     from lamina.reproduce import recipe
 
-    recipe(**{k: v for k, v in vars(options).items() if k != "command"})
+    recipe(**_words(options))
     return 0
 
 
