@@ -154,3 +154,11 @@ def test_the_curve_of_transfer_holds_all_seeds(tmp_path):
         numbers |= {f"{told} a class, {way}: accuracy %": [60.0 + 9 * i, 66.0 + 9 * i] for way in module.WAYS}
     (path,) = module.overview(numbers, tmp_path)
     assert path.is_file() and not module.overview({"known digits: accuracy %": [1.0]}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "wanted"),
+    [(1.6, 23.9, [5, 10, 15, 20]), (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]), (5, 5, [5]), (-3, 7, [-2, 0, 2, 4, 6])],
+)
+def test_ticks_are_round(low, high, wanted):
+    assert _draw._ticks(low, high) == pytest.approx(wanted)

@@ -70,6 +70,14 @@ def planes(given: Sequence[Plane], path: Path) -> Path:
     return path
 
 
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers in a range, six at most: multiples of 1, 2, 2.5 or 5 times a power of ten."""
+    least = (high - low) / 5 or 1.0
+    power = 10 ** math.floor(math.log10(least))
+    step = next(size * power for size in (1, 2, 2.5, 5, 10) if size * power >= least)
+    return [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
 def curves(
     given: Sequence[Curve], path: Path, title: str, x: str, y: str,
     limits: tuple[float, float] | None = None, log: bool = False,
@@ -87,8 +95,7 @@ def curves(
         share = (u - first) / (last - first or 1), (v - low) / (high - low or 1)
         return (2 * (LEFT + share[0] * (WIDE - LEFT - RIGHT)), 2 * (HIGH - BOTTOM - share[1] * (HIGH - TOP - BOTTOM)))
 
-    for i in range(5):
-        value = low + i * (high - low) / 4
+    for value in _ticks(low, high):
         at = place(given[0].x[0], value)[1]
         draw.line((2 * LEFT, at, 2 * (WIDE - RIGHT), at), LINE, 2)
         draw.text((2 * LEFT - 12, at), f"{value:.3g}", DIM, font(24), anchor="rm")
@@ -112,9 +119,9 @@ def curves(
         for px, py in points if curve.dots or len(points) <= 12 else ():
             draw.ellipse((px - 7, py - 7, px + 7, py + 7), fill=colour)
         draw.text((2 * (WIDE - RIGHT) - 12, legend + 34 * number), curve.name, colour, font(26), anchor="ra")
-    draw.text((2 * LEFT, 24), title, INK, font(30))
+    draw.text((2 * LEFT, 12), title, INK, font(30))
     draw.text((WIDE + LEFT - RIGHT, 2 * HIGH - 36), x, DIM, font(24), anchor="ma")
-    draw.text((2 * LEFT, 66), y, DIM, font(22))
+    draw.text((2 * LEFT, 52), y, DIM, font(22))
     path.parent.mkdir(parents=True, exist_ok=True)
     canvas.resize((WIDE, HIGH), Image.Resampling.LANCZOS).save(path)
     return path
