@@ -84,7 +84,7 @@ def run(quick: bool, seed: int, folder: Path, data: str | None) -> Outcome:
             small = {key: 8 if key == "width" else 1 for key in settings}
             minutes = LONG if name == "lstm" and book is path else SHORT
             how: dict[str, Any] = (
-                {"steps": 2, "context": 16} if quick else {"minutes": minutes, "batch": 32, "context": CONTEXT}
+                {"steps": 2, "context": 16} if quick else {"minutes": minutes, "context": CONTEXT}
             )
             made: Any = lamina.fit(
                 book, run=folder / f"{title}-{name}", net=net, net_settings=small if quick else settings, seed=seed, show=False, **how,

@@ -44,7 +44,7 @@ class Write(Task):
     asks: ClassVar[dict[str, str]] = {"temperature": "one", "draw": "row"}
     question = "How does the text go on?"
     recipe: ClassVar[dict[str, Any]] = {
-        "optimizer": "muon", "lr": 3e-2, "weight_decay": 0.1, "schedule": "cosine", "clip": 1.0, "batch": 16, "smoothing": 0.0,
+        "optimizer": "muon", "lr": 5e-2, "weight_decay": 0.1, "schedule": "cosine", "clip": 1.0, "batch": 16, "smoothing": 0.0,
         "average": 0.0, "augment": "none", "epochs": 10.0, "patience": None,
     }  # fmt: skip
 
