@@ -83,9 +83,7 @@ def run(quick: bool, seed: int, folder: Path, data: str | None) -> Outcome:
         for name, (net, settings) in NETS.items():
             small = {key: 8 if key == "width" else 1 for key in settings}
             minutes = LONG if name == "lstm" and book is path else SHORT
-            how: dict[str, Any] = (
-                {"steps": 2, "context": 16} if quick else {"minutes": minutes, "context": CONTEXT}
-            )
+            how: dict[str, Any] = {"steps": 2, "context": 16} if quick else {"minutes": minutes, "context": CONTEXT}
             made: Any = lamina.fit(
                 book, run=folder / f"{title}-{name}", net=net, net_settings=small if quick else settings, seed=seed, show=False, **how,
             )  # fmt: skip
