@@ -316,7 +316,7 @@ def test_a_process_that_a_shell_became_is_not_as_old_as_the_shell():
 
 
 def test_an_optimiser_that_is_asked_for_has_a_rate_that_suits_it():
-    """0.05 is muon's; AdamW diverges with it. A rate that is given stays."""
+    """0.05 is muon's. A rate that is given stays."""
     usual, asked, given = (lamina.look("digits", **how).plan.recipe for how in ({}, {"optimizer": "adamw"}, {"optimizer": "sgd", "lr": 0.3}))  # fmt: skip
     assert (usual.optimizer, usual.lr) == ("muon", 0.05)
     assert (asked.optimizer, asked.lr, given.lr) == ("adamw", 2e-3, 0.3)
