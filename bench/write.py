@@ -1,9 +1,10 @@
 """Measure nets that write against PyTorch loops and Keras: python bench/write.py TEXT [--repeats 5]
 
-Training: tokens per processor second of weight updates (AdamW on all sides) of the same net, on one thread, each side in a process of its own, in
-turn: Lamina in the precision that it takes here, a plain loop in float32, one by hand in mixed precision, and for the LSTM Keras
-on TensorFlow in float32 (its mixed precision is slower). Writing: the GPT 6x384 at length 256, batch 1, with the cache against
-reading all anew for each token. The figures are medians over repeats, with the least and the most; results/write.md takes them.
+Training: tokens per processor second of weight updates of the same net by AdamW, on one thread, each side in a process of its
+own, in turn: Lamina in the precision that it takes here, a plain loop in float32, one by hand in mixed precision, and for the LSTM
+Keras on TensorFlow in float32 (its mixed precision is slower). Writing: the GPT 6x384 at length 256, batch 1, with the cache
+against reading all anew for each token. The figures are medians over repeats, with the least and the most; results/write.md
+takes them.
 """
 
 from __future__ import annotations
