@@ -186,6 +186,7 @@ def test_bfloat16_is_taken_where_it_is_faster_and_said(small, monkeypatch):
         Way(1, True, precision).apply(step)
         losses.append(torch.stack([step(feed(n), n, 0.1) for n in range(4)]))
         assert {p.dtype for p in model.parameters()} == {torch.float32}
+        assert all(optimizer.low == (precision == "bfloat16") for optimizer in step.optimizers)
     assert torch.allclose(*losses, rtol=0.03) and not torch.equal(*losses)
     seconds = {"float32": 0.02, "bfloat16": 0.001}
     with monkeypatch.context() as patch:
@@ -384,7 +385,9 @@ def test_orthogonal_in_bfloat16_of_a_low_rank():
     """Rounding must not grow in the directions that a gradient does not have: polynomials of x x' in bfloat16 come to 372 here."""
     torch.manual_seed(0)
     flat = torch.randn(128, 3) @ torch.randn(3, 64) + 1e-2 * torch.randn(128, 64)
-    true, low = optim.orthogonal(flat), optim.orthogonal(flat, True).float()
+    true, low = optim.orthogonal(flat), optim.orthogonal(flat, True)
+    assert low.dtype == torch.bfloat16
+    low = low.float()
     assert torch.linalg.svdvals(low).max() < 1.3
     assert (true * low).sum() > 0.9 * true.norm() * low.norm()
 
