@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from lamina.core.check import divides
 from lamina.core.errors import unknown
 from lamina.nets._blocks import Dropout
+from lamina.nets._rotary import turned, turned_from_start
 
 POSITIONS = ("learned", "sinus", "none")
 STRIPE, LOW_STRIPE = 32, 128  # queries of a stripe, at least, in float32 and bfloat16
@@ -165,7 +166,8 @@ class SelfAttention(nn.Module):
     ) -> Tensor:  # fmt: skip
         query, key, value = self.parts(x)
         if turns is not None:
-            query, key = turned(query, *turns), turned(key, *turns)
+            learns = cache is None and query.device.type == "cpu" and query.requires_grad
+            query, key = (turned_from_start(part) if learns else turned(part, *turns) for part in (query, key))
         if not causal:
             y = looking(query, key, value, mask)
         elif cache is None:
@@ -179,19 +181,6 @@ class SelfAttention(nn.Module):
                 share = (query @ key.transpose(2, 3) * query.shape[3] ** -0.5).softmax(-1)
                 y = share @ value
         return self.out(y.transpose(1, 2).flatten(2))
-
-
-def turning(length: int, width: int, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
-    """Cosine and sine (length, width / 2) of the angles of rotary positions (Su 2021, https://arxiv.org/abs/2104.09864, eq. 15)."""
-    speed = base ** (-torch.arange(0, width, 2) / width)
-    angle = torch.outer(torch.arange(length).float(), speed)
-    return angle.cos(), angle.sin()
-
-
-def turned(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """x (B, H, T, D) turned by the angles of its T places: halves of D are the pairs."""
-    left, right = x.chunk(2, -1)
-    return torch.cat([left * cosine - right * sine, left * sine + right * cosine], -1)
 
 
 class FeedForward(nn.Sequential):

@@ -19,8 +19,9 @@ from torch.nn import functional as F
 
 from lamina.core.check import divides, within
 from lamina.core.errors import SettingError, unknown
-from lamina.nets._attention import Cache, SelfAttention, turning
+from lamina.nets._attention import Cache, SelfAttention
 from lamina.nets._blocks import Dropout
+from lamina.nets._rotary import RMSNorm, turning
 from lamina.nets._text import pooled
 
 TAKES = ("tokens",)
@@ -83,7 +84,7 @@ class Layer(nn.Module):
 
 
 def _norm(config: Config) -> nn.Module:
-    return nn.LayerNorm(config.width) if config.style == "gpt2" else nn.RMSNorm(config.width, 1e-6)
+    return nn.LayerNorm(config.width) if config.style == "gpt2" else RMSNorm(config.width)
 
 
 class Net(nn.Module):
