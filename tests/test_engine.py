@@ -392,6 +392,29 @@ def test_orthogonal_in_bfloat16_of_a_low_rank():
     assert (true * low).sum() > 0.9 * true.norm() * low.norm()
 
 
+@pytest.mark.parametrize("low", [False, True])
+def test_muon_learns_together_what_it_learns_one_by_one(low):
+    """Two shapes of several matrices, a convolution, one alone and one that is too large to be stacked."""
+    torch.manual_seed(1)
+    shapes = [(12, 20), (20, 12), (12, 20), (20, 3, 2, 2), (12, 20), (5, 9), (700, 400), (700, 400)]
+    grads = [torch.randn(shape) * (i + 1) for i, shape in enumerate(shapes)]
+
+    def learned(sets):
+        weights = [torch.nn.Parameter(torch.ones(shape)) for shape in shapes]
+        for places in sets:
+            muon = optim.Muon([optim.Group([weights[i] for i in places], 0.1)], 0.1)
+            muon.low = low
+            for turn in (1, -0.3):
+                for i in places:
+                    weights[i].grad = grads[i] * turn
+                muon.step(0.5)
+        return [w.detach() for w in weights]
+
+    together, apart = learned([range(len(shapes))]), learned([[i] for i in range(len(shapes))])
+    for one, other in zip(together, apart, strict=True):
+        assert torch.allclose(one, other, atol=2e-3 if low else 1e-6) and (one - 1).abs().max() > 0.01
+
+
 def test_muon_takes_the_vectors_of_words_and_their_answer():
     """Beside norms and biases nothing is left to AdamW, where pictures leave it their classes."""
     words = nn.Sequential(nn.Embedding(50, 8), nn.LayerNorm(8), nn.Linear(8, 50))

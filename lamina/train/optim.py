@@ -22,6 +22,7 @@ from torch.optim.sgd import sgd
 from lamina.core.errors import unknown
 
 LARGEST = 2048  # rows and columns of a matrix for muon: one of 4096 x 4096 costs 2e12 operations an update
+STACKED = 1 << 18  # numbers of a matrix: larger ones gain nothing by being multiplied together
 
 
 def rate(schedule: str, progress: float) -> float:
@@ -170,39 +171,54 @@ class Muon(Optimizer):
     def update(
         self, weights: list[Any], grads: list[Tensor], kept: list[dict[str, Tensor]], lr: float, decay: float
     ) -> None:
-        for weight, grad, state in zip(weights, grads, kept, strict=True):
-            momentum = state["momentum"].mul_(0.9).add_(grad)
-            change = orthogonal(grad.add(momentum, alpha=0.9).flatten(1), self.low).reshape(weight.shape)
-            scale = max(1.0, weight.shape[0] / weight[0].numel()) ** 0.5
-            weight.mul_(1 - lr * decay).add_(change, alpha=-lr * scale)
+        momenta = [state["momentum"] for state in kept]
+        torch._foreach_mul_(momenta, 0.9)  # type: ignore[attr-defined]
+        torch._foreach_add_(momenta, grads)  # type: ignore[attr-defined]
+        for alike in _alike(weights):
+            sums = [grads[i].add(momenta[i], alpha=0.9).flatten(1) for i in alike]
+            changes = orthogonal(torch.stack(sums), self.low) if len(sums) > 1 else orthogonal(sums[0], self.low)[None]
+            scale = max(1.0, sums[0].shape[0] / sums[0].shape[1]) ** 0.5
+            for i, change in zip(alike, changes, strict=True):
+                weights[i].mul_(1 - lr * decay).add_(change.reshape(weights[i].shape), alpha=-lr * scale)
+
+
+def _alike(weights: list[Any]) -> list[list[int]]:
+    """Places of matrices of one shape that are small enough to gain by being multiplied together; others alone."""
+    sets: dict[tuple[int, ...], list[int]] = {}
+    for i, weight in enumerate(weights):
+        rows, columns = weight.shape[0], weight[0].numel()
+        sets.setdefault((rows, columns) if weight.numel() <= STACKED else (i,), []).append(i)
+    return list(sets.values())
 
 
 def orthogonal(matrix: Tensor, low: bool = False, steps: int = 5) -> Tensor:
-    """The orthogonal matrix nearest to a matrix, its singular values within 0.7 to 1.2 of 1 (quintic Newton-Schulz).
+    """The orthogonal matrix nearest to each (.., rows, columns), its singular values within 0.7 to 1.2 of 1 (quintic Newton-Schulz).
 
     x becomes a x + b (x x') x + c (x x')^2 x. All of these factors are polynomials of the first x x' and are multiplied in its
     smaller space: 10 products of it with x become 2, and a convolution of 512 channels takes a third of the time on one core.
     low: products in bfloat16, one after the other: products of the first would grow by their rounding where x is of low rank.
-    With units for them 2.3 times as fast for 1024 x 256.
+    With units for them 2.3 times as fast for 1024 x 256; eight of 128 x 128 together take 1.6 ms, one after the other 4.2.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    x = x / (x.norm() + 1e-7)
+    tall = matrix.shape[-2] > matrix.shape[-1]
+    x = matrix.mT if tall else matrix
+    x = x / (torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True) + 1e-7)
+    plus = torch.baddbmm if x.dim() == 3 else torch.addmm
     if low:
         x = x.bfloat16()
         for _ in range(steps):
-            gram = x @ x.T
-            x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-        return x if matrix.shape[0] <= matrix.shape[1] else x.T
-    gram = x @ x.T
-    factor = whole = torch.eye(len(gram), dtype=x.dtype, device=x.device)
+            gram = x @ x.mT
+            x = plus(x, plus(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+        return x.mT if tall else x
+    gram = x @ x.mT
+    factor = whole = torch.eye(gram.shape[-1], dtype=x.dtype, device=x.device).expand_as(gram)
     for step in range(steps):
         gram = factor @ gram @ factor if step else gram
-        factor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
-        factor.diagonal().add_(a)
+        factor = plus(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal(dim1=-2, dim2=-1).add_(a)
         whole = factor @ whole if step else factor
     x = whole @ x
-    return x if matrix.shape[0] <= matrix.shape[1] else x.T
+    return x.mT if tall else x
 
 
 def flatten(params: list[nn.Parameter]) -> nn.Parameter:
