@@ -20,7 +20,7 @@ from lamina.nets._text import PER, TokenVectors
 TAKES = ("tokens",)
 ANSWERS = ("", "tags")
 LONGEST = 256  # tokens of a text
-RECIPE = {"lr": 2e-3, "batch": 32, "epochs": 12.0}
+RECIPE = {"optimizer": "muon", "lr": 3e-2, "batch": 32, "epochs": 12.0}
 SIZES: dict[str, dict] = {
     "small": {"embedded": 64, "width": 64},
     "medium": {"embedded": 128, "width": 256, "depth": 2},
