@@ -24,6 +24,7 @@ from lamina.core.run import Run
 from lamina.data._augment import DRAWS, MIXES, WINDOWS, uniform
 from lamina.data._batches import Batches
 from lamina.nets._row import RowEncoder
+from lamina.nets._text import TokenVectors
 from lamina.train import engine, freeze, optim, ways
 from lamina.train._state import Average
 from lamina.train.budget import Budget, Clock
@@ -415,13 +416,15 @@ def test_muon_learns_together_what_it_learns_one_by_one(low):
         assert torch.allclose(one, other, atol=2e-3 if low else 1e-6) and (one - 1).abs().max() > 0.01
 
 
-def test_muon_takes_the_vectors_of_words_and_their_answer():
-    """Beside norms and biases nothing is left to AdamW, where pictures leave it their classes."""
-    words = nn.Sequential(nn.Embedding(50, 8), nn.LayerNorm(8), nn.Linear(8, 50))
-    adamw, muon = optim.optimizers("muon", words, 0.02, 0.1)
-    assert sorted(p.shape for p in muon.weights) == [(50, 8), (50, 8)] and [len(p) for p in adamw.weights] == [66]
-    adamw, muon = optim.optimizers("muon", nn.Sequential(nn.Linear(50, 8), nn.Linear(8, 50)), 0.02, 0.1)
-    assert [p.shape for p in muon.weights] == [(8, 50)] and sum(len(p) for p in adamw.weights) == 400 + 58
+def test_muon_leaves_the_vectors_of_words_to_adamw_at_its_own_rate():
+    """Where words are read their answer layer is muon's; norms and biases, and vectors that do not decay, learn at a tenth of its rate."""
+    words = nn.Sequential(nn.Embedding(50, 8), TokenVectors(30, 8), nn.LayerNorm(8), nn.Linear(8, 50))
+    rest, vectors, muon = optim.optimizers("muon", words, 0.02, 0.1)
+    assert [p.shape for p in muon.weights] == [(50, 8)] and muon.lr == 0.02
+    assert [len(p) for p in vectors.weights] == [400] and vectors.lr == 0.02 and vectors.groups[0].decay == 0.1
+    assert [len(p) for p in rest.weights] == [240 + 66] and rest.lr == 0.002 and rest.groups[0].decay == 0.0
+    rest, muon = optim.optimizers("muon", nn.Sequential(nn.Linear(50, 8), nn.Linear(8, 50)), 0.02, 0.1)
+    assert [p.shape for p in muon.weights] == [(8, 50)] and sum(len(p) for p in rest.weights) == 400 + 58
 
 
 def test_health_speaks_once():

@@ -3,9 +3,9 @@
 sgd: Nesterov momentum 0.9 (Sutskever 2013). adamw: Loshchilov 2017, https://arxiv.org/abs/1711.05101.
 rows: of nets that say `rows = True`, whatever is asked: Adagrad, row by row, on sparse gradients.
 muon: Jordan 2024, https://kellerjordan.github.io/posts/muon: momentum made orthogonal, for weight matrices; AdamW for the rest. The
-answer layer belongs to it, but not where words are read; their vectors do not either. Loss of translations after 1,500 updates: a
-Transformer by AdamW 3.19, by muon without the vectors of words 3.00, with them 2.80; an LSTM with attention by AdamW 3.43, by muon
-without its answer layer 3.16, with it 2.85.
+answer layer belongs to it, but not where words are read. Words' vectors learn by AdamW at muon's rate, all else at a tenth of it. Loss
+of translations after 1.5 minutes: a Transformer 2.90 by muon alone, 2.97 with vectors by AdamW at a tenth of the rate, 2.59 at 1.2
+times it; an LSTM with attention 2.96, 2.97, 2.74. Byte pairs of the King James Bible, a vocabulary of 8,000: 4.73, and 4.61 at a tenth.
 """
 
 from __future__ import annotations
@@ -255,14 +255,18 @@ def optimizers(name: str, net: nn.Module, lr: float, weight_decay: float) -> lis
     if name == "adamw":
         return [AdamW(_groups(matrices, vectors, weight_decay), lr)]
     if name == "muon":
-        words = any(isinstance(m, nn.Embedding) for m in net.modules())
-        inner = [p for p in matrices[: None if words else -1] if min(p.shape[0], p[0].numel()) <= LARGEST]
-        chosen = {id(p) for p in inner}
-        others = [p for p in matrices if id(p) not in chosen]
-        return [
-            AdamW(_groups(others, vectors, weight_decay), lr * 0.1),
-            *([Muon([Group(inner, weight_decay)], lr)] if inner else []),
+        read = {id(m.weight) for m in net.modules() if isinstance(m, nn.Embedding)}
+        words = [p for p in matrices if id(p) in read]
+        ends = [p for p in matrices[-1:] if not read]  # the answer layer of pictures
+        taken = {id(p) for p in (*words, *ends)}
+        inner = [p for p in matrices if id(p) not in taken and min(p.shape[0], p[0].numel()) <= LARGEST]
+        taken = {id(p) for p in (*words, *inner)}
+        parts = [
+            (AdamW, _groups([p for p in matrices if id(p) not in taken], vectors, weight_decay), 0.1 * lr),
+            (AdamW, _groups(words, [], weight_decay), lr),
+            (Muon, [Group(inner, weight_decay)] if inner else [], lr),
         ]
+        return [kind(groups, highest) for kind, groups, highest in parts if groups]
     raise unknown("optimizer", name, ("sgd", "adamw", "muon"))
 
 
