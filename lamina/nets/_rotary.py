@@ -1,6 +1,7 @@
 """Rotary positions and root-mean-square norms, each forward and back in few passes over memory on a processor.
 
-A layer of a GPT 4x128 took 48 ms an update with torch's own operations for both, where layer norm and learned positions took 34.
+An update of a GPT 4x128 (12 x 64 tokens, bfloat16) takes 49 ms with torch's own operations for both, so 40; layer norms and learned
+positions 34.
 Letters: B batch, T tokens, H heads, D numbers of a head, C width.
 """
 
