@@ -423,6 +423,7 @@ def test_muon_leaves_the_vectors_of_words_to_adamw_at_its_own_rate():
     assert [p.shape for p in muon.weights] == [(50, 8)] and muon.lr == 0.02
     assert [len(p) for p in vectors.weights] == [400] and vectors.lr == 0.02 and vectors.groups[0].decay == 0.1
     assert [len(p) for p in rest.weights] == [240 + 66] and rest.lr == 0.002 and rest.groups[0].decay == 0.0
+    assert optim.optimizers("muon", words, 0.05, 0.1)[1].lr == optim.WORDS < 0.05
     rest, muon = optim.optimizers("muon", nn.Sequential(nn.Linear(50, 8), nn.Linear(8, 50)), 0.02, 0.1)
     assert [p.shape for p in muon.weights] == [(8, 50)] and sum(len(p) for p in rest.weights) == 400 + 58
 
