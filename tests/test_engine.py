@@ -97,6 +97,19 @@ def test_damaged_state_is_passed_over(small, monkeypatch):
     assert same(weights(whole[1]), weights(run))
 
 
+def test_a_state_of_other_optimisers_is_told(small, monkeypatch):
+    monkeypatch.setattr(engine, "TICK", 0.0)
+    monkeypatch.setattr(engine, "SAVE", 0.0)
+    prepared, run, task, net = small("part", optimizer="adamw")
+    for _ in itertools.islice(fit(task, net, prepared.table, prepared.plan.recipe, run), 4):
+        pass
+    before = {file: file.read_bytes() for file in (run.path / "state").iterdir()}
+    other = replace(prepared.plan.recipe, optimizer="sgd")
+    with pytest.raises(RunError, match="stopped in another version of Lamina"):
+        list(fit(task, net, prepared.table, other, run))
+    assert before == {file: file.read_bytes() for file in (run.path / "state").iterdir()}
+
+
 KILLED = """
 import sys, torch
 torch.set_num_threads(1)

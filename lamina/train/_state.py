@@ -121,11 +121,17 @@ def restore(run: Run, net: nn.Module, average: Average, step: Step) -> tuple[Pro
         tensors = safetensors.torch.load(content)
         metadata = _metadata(content)
         progress = Progress(**json.loads(metadata["progress"]))
+        kept = _kept(step)
+        found = {name: value.shape for name, value in tensors.items() if name.startswith("optimizer.")}
+        if found != {name: value.shape for name, value in kept.items()}:
+            raise RunError(
+                f"the training in {run.path} was stopped in another version of Lamina, whose optimisers kept other numbers; begin a new run."
+            )
         net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
         average.net.load_state_dict(
             {k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")}
         )
-        for name, value in _kept(step).items():
+        for name, value in kept.items():
             value.copy_(tensors[name])
         step.lowered, step.micro_batch = progress.lowered, progress.micro_batch
         run.forget_states_after(progress.step)
