@@ -429,14 +429,17 @@ def test_muon_learns_together_what_it_learns_one_by_one(low):
         assert torch.allclose(one, other, atol=2e-3 if low else 1e-6) and (one - 1).abs().max() > 0.01
 
 
-def test_muon_leaves_the_vectors_of_words_to_adamw_at_its_own_rate():
-    """Where words are read their answer layer is muon's; norms and biases, and vectors that do not decay, learn at a tenth of its rate."""
-    words = nn.Sequential(nn.Embedding(50, 8), TokenVectors(30, 8), nn.LayerNorm(8), nn.Linear(8, 50))
+def test_muon_leaves_the_vectors_of_many_words_to_adamw_at_its_own_rate():
+    """Of characters it keeps them. Where words are read their answer layer is muon's; norms and biases, and vectors that do not decay, learn at a tenth of its rate."""
+    words = nn.Sequential(nn.Embedding(1050, 8), TokenVectors(30, 8), nn.LayerNorm(8), nn.Linear(8, 50))
     rest, vectors, muon = optim.optimizers("muon", words, 0.02, 0.1)
     assert [p.shape for p in muon.weights] == [(50, 8)] and muon.lr == 0.02
-    assert [len(p) for p in vectors.weights] == [400] and vectors.lr == 0.02 and vectors.groups[0].decay == 0.1
+    assert [len(p) for p in vectors.weights] == [8400] and vectors.lr == 0.02 and vectors.groups[0].decay == 0.1
     assert [len(p) for p in rest.weights] == [240 + 66] and rest.lr == 0.002 and rest.groups[0].decay == 0.0
     assert optim.optimizers("muon", words, 0.05, 0.1)[1].lr == optim.WORDS < 0.05
+    signs = nn.Sequential(nn.Embedding(60, 8), nn.LayerNorm(8), nn.Linear(8, 50))
+    rest, muon = optim.optimizers("muon", signs, 0.02, 0.1)
+    assert [p.shape for p in muon.weights] == [(60, 8), (50, 8)] and [len(p) for p in rest.weights] == [66]
     rest, muon = optim.optimizers("muon", nn.Sequential(nn.Linear(50, 8), nn.Linear(8, 50)), 0.02, 0.1)
     assert [p.shape for p in muon.weights] == [(8, 50)] and sum(len(p) for p in rest.weights) == 400 + 58
 
