@@ -430,7 +430,7 @@ def test_muon_learns_together_what_it_learns_one_by_one(low):
 
 
 def test_muon_leaves_the_vectors_of_many_words_to_adamw_at_its_own_rate():
-    """Of characters it keeps them. Where words are read their answer layer is muon's; norms and biases, and vectors that do not decay, learn at a tenth of its rate."""
+    """Of characters it keeps them. Norms, biases and vectors that do not decay learn at a tenth of its rate."""
     words = nn.Sequential(nn.Embedding(1050, 8), TokenVectors(30, 8), nn.LayerNorm(8), nn.Linear(8, 50))
     rest, vectors, muon = optim.optimizers("muon", words, 0.02, 0.1)
     assert [p.shape for p in muon.weights] == [(50, 8)] and muon.lr == 0.02
