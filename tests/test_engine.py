@@ -429,6 +429,19 @@ def test_muon_learns_together_what_it_learns_one_by_one(low):
         assert torch.allclose(one, other, atol=2e-3 if low else 1e-6) and (one - 1).abs().max() > 0.01
 
 
+def test_muon_goes_along_its_momentum_made_orthogonal():
+    """The sum of gradients fades by 0.9; the newest counts once more (Nesterov); tall matrices go further, by the root of their shape."""
+    torch.manual_seed(2)
+    weight = nn.Parameter(torch.ones(12, 3))
+    first, second = torch.randn(2, 12, 3)
+    muon = optim.Muon([optim.Group([weight], 0.0)], 0.1)
+    for grad in (first, second):
+        before, weight.grad = weight.detach().clone(), grad
+        muon.step(1.0)
+    wanted = optim.orthogonal(second + 0.9 * (0.9 * first + second))
+    assert torch.allclose(before - weight.detach(), 0.1 * 2 * wanted, atol=1e-6)
+
+
 def test_muon_leaves_the_vectors_of_many_words_to_adamw_at_its_own_rate():
     """Of characters it keeps them. Norms, biases and vectors that do not decay learn at a tenth of its rate."""
     words = nn.Sequential(nn.Embedding(1050, 8), TokenVectors(30, 8), nn.LayerNorm(8), nn.Linear(8, 50))

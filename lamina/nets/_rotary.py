@@ -99,7 +99,7 @@ class _Rms(torch.autograd.Function):
         width, mean = len(weight), torch.zeros_like(inverse)
         asked = [True, True, False]
         of_x, of_weight, _ = torch.ops.aten.native_layer_norm_backward(
-            grad.contiguous(), x, (width,), mean, inverse, weight, weight, asked
+            grad, x, (width,), mean, inverse, weight, weight, asked
         )
         taken = torch.mv(grad.flatten(0, -2), weight).view(inverse.shape).mul_(inverse).div_(width)
         return of_x.add_(taken), of_weight, None
