@@ -61,7 +61,7 @@ def dense(kind, **more):
     )
 
 
-def sentences(folder, **more):
+def sentences(folder, net="seq2seq", **more):
     words = {"one": "un", "two": "deux", "red": "rouge", "big": "grand", "dog": "chien", "cat": "chat"}
     random, lines = np.random.default_rng(0), ["en\tfr"]
     for _ in range(200):
@@ -69,24 +69,38 @@ def sentences(folder, **more):
         lines.append(f"{' '.join(said)}\t{' '.join(words[w] for w in said)}")
     (folder / "pairs.tsv").write_text("\n".join(dict.fromkeys(lines)) + "\n")
     settings = {"width": 8, "depth": 1, "dropout": 0.0}
+    return lamina.fit(folder / "pairs.tsv", net=net, net_settings=settings, steps=150, lr=0.01, show=False, **more)
+
+
+def order(folder, task=None, **more):
+    """Sentences whose class is what comes first: who bites whom; task mask: the same without a class."""
+    random = np.random.default_rng(0)
+    said = [" ".join(random.choice(["dog", "cat", "the", "big", "red"], 6)) for _ in range(200)]
+    frame = pd.DataFrame({"text": said})
+    if not task:
+        frame["class"] = ["cat" if "cat" in s.split("dog")[0] else "dog" for s in said]
+    frame.to_csv(folder / "order.csv", index=False)
+    settings = {"width": 8, "depth": 1, "heads": 2, "dropout": 0.0, "context": 12}
     return lamina.fit(
-        folder / "pairs.tsv", net="seq2seq", net_settings=settings, steps=150, lr=0.01, show=False, **more
+        folder / "order.csv", task=task, net_settings=settings, longest=12, steps=150, lr=0.01, show=False, **more
     )
 
 
-def book(folder, **more):
+def book(folder, net="char_rnn", **more):
     text = "In the beginning was the word, and the word was good.\n" * 300
     (folder / "book.txt").write_text(text)
     settings = {"width": "16", "depth": "1"}
     return lamina.fit(
-        folder / "book.txt", net="char_rnn", net_settings=settings, context=16, steps=150, lr=0.01, show=False, **more
+        folder / "book.txt", net=net, net_settings=settings, context=16, steps=150, lr=0.01, show=False, **more
     )
 
 
 MADE = {
     "digits": lambda _, **k: digits(**k), "people": lambda _, **k: people(**k), "numbers": lambda _, **k: people("price", **k),
     "mask": lambda _, **k: dense("mask", **k), "depth": lambda _, **k: dense("picture", **k),
-    "translate": sentences, "write": book,
+    "translate": sentences, "write": book, "order": lambda f, **k: order(f, net="transformer", **k),
+    "hidden": lambda f, **k: order(f, "mask", net="bert", **k), "gpt": lambda f, **k: book(f, "gpt", **k),
+    "translator": lambda f, **k: sentences(f, "translator", **k),
 }  # fmt: skip
 ALSO_ONNX = ("digits", "people", "numbers")
 
