@@ -15,6 +15,7 @@ from lamina.data._table import Column, Field, Table
 from lamina.data._tokens import Tokens
 from lamina.explain import _words, attention, integrated_gradients, occlusion
 from lamina.explain._method import Question, batches_of
+from lamina.nets._rotary import turned, turning
 from lamina.tasks.classify import Classify
 
 NETS = ("bag_of_words", "textcnn", "rnn", "transformer")
@@ -88,13 +89,30 @@ def test_attention_is_what_the_layers_computed(pool):
     with torch.no_grad():  # of the first layer, written out
         layer = net.features.layers[0]
         x = layer.attention_norm(net.features.embed(batch["tokens"]))
-        query, key, _ = (p.view(1, 7, 4, -1).transpose(1, 2) for p in layer.attention.ask(x).chunk(3, -1))
+        parts = (p.view(1, 7, 4, -1).transpose(1, 2) for p in layer.attention.ask(x).chunk(3, -1))
+        query, key = (turned(part, *turning(7, 32)) for part in list(parts)[:2])
         expected = (query @ key.transpose(2, 3) / 32**0.5).softmax(-1)[0]
     assert np.allclose(shares[0], expected.numpy(), atol=1e-5)
     rollout = found.arrays["rollout"]
     assert rollout.shape == (6,) and (rollout >= 0).all() and 0.3 < rollout.sum() < 1  # <start> has the rest
     with pytest.raises(SettingError, match=r"layer \(=3\) must be between 1 and 2"):
         attention.explain(task, net, batch, question, attention.Config(layer=3))
+
+
+def test_a_net_that_reads_on_looks_at_no_later_word():
+    """A GPT that tells classes by its last token: its rollout is that token's."""
+    task, net, batch, question = subject("gpt", classes=2, depth=2, pool="last")
+    found = attention.explain(task, net, batch, question, attention.Config())
+    shares = torch.as_tensor(found.arrays["shares"])
+    assert (
+        shares.shape == (2, 4, 7, 7)
+        and not shares.triu(1).any()
+        and torch.allclose(shares.sum(-1), torch.ones(2, 4, 7))
+    )
+    whole = torch.eye(7)
+    for share in shares.mean(1):
+        whole = (share + torch.eye(7)) / 2 @ whole
+    assert np.allclose(found.arrays["rollout"], whole[-1, 1:].numpy(), atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["bytes", "characters", "pairs", "words"])
@@ -119,12 +137,12 @@ def test_an_empty_text_is_said():
 def test_texts_are_explained_from_run_to_files(tmp_path):
     random = np.random.default_rng(0)
     filler = ["the", "a", "hotel", "room", "was", "very", "and", "we"]
-    label = np.arange(120) % 2
+    label = np.arange(180) % 3  # nothing said is a class of its own: neither word is told by the other's absence
     texts = [
-        " ".join([*random.choice(filler, 3 + i % 5), ["awful", "superb"][c], *random.choice(filler, 2)])
+        " ".join([*random.choice(filler, 3 + i % 5), *[["awful"], ["superb"], []][c], *random.choice(filler, 2)])
         for i, c in enumerate(label)
     ]
-    frame = pd.DataFrame({"review": texts, "label": np.where(label, "good", "bad")})
+    frame = pd.DataFrame({"review": texts, "label": np.array(["bad", "good", "plain"])[label]})
     settings = {"width": 32, "depth": 1, "heads": 2, "dropout": 0.0}
     run = lamina.fit(
         frame, net="transformer", net_settings=settings, epochs=15, batch=16, show=False, run=tmp_path / "run"

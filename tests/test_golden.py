@@ -46,3 +46,27 @@ def test_an_onnx_file_answers_as_its_pack(name):
         scale = max(1.0, float(np.abs(wanted).max()))
         close = 1e-4 if wanted.dtype != np.float16 else 4e-4  # a pack rounds masks to half precision
         assert np.allclose(theirs[key], wanted.astype(theirs[key].dtype), rtol=0, atol=close * scale)
+
+
+@pytest.mark.parametrize("name", ["order", "hidden", "translator"])
+def test_nets_from_before_rotary_positions_learn_on_as_they_are(name):
+    """Their files say nothing of them: the net has none, also where a training begins with its weights; new ones say so."""
+    from lamina.train import weights
+
+    given = weights.source(str(FOLDER / f"{name}.safetensors"))
+    assert given.settings["rotary"] is False
+    assert not any(getattr(m, "rotary", False) for m in lamina.load(FOLDER / f"{name}.safetensors").net.modules())
+
+
+def test_what_learns_on_from_a_file_is_the_net_of_that_file(tmp_path):
+    from lamina.api import prepare
+    from lamina.train.plan import Wishes
+    from lamina.train.recipe import Recipe
+
+    rows = [
+        f"the {'big ' * (i % 5)}{'dog' if i % 2 else 'cat'} number {i},{'dog' if i % 2 else 'cat'}\n" for i in range(60)
+    ]
+    (tmp_path / "said.csv").write_text("text,class\n" + "".join(rows))
+    for given, rotary in ((None, True), (str(FOLDER / "order.safetensors"), False)):
+        wishes = Wishes(net="transformer", recipe=Recipe(weights=given, steps=2))
+        assert prepare(lamina.open(tmp_path / "said.csv"), wishes).plan.net_config["rotary"] is rotary

@@ -19,6 +19,7 @@ from lamina.data._running import IGNORED, Coded
 from lamina.data._tokens import Tokens
 from lamina.nets import char_rnn, gpt
 from lamina.nets._attention import looking, looking_back
+from lamina.nets._rotary import turned, turning
 from lamina.tasks import write
 from lamina.tasks._sampling import Sampling, Speller, drawn, written
 
@@ -207,13 +208,11 @@ def test_attention_by_products_is_that_of_torch(kind, form):
         assert mine.dtype == kind and (mine - theirs).norm() < (1e-6 if kind == torch.float32 else 0.02) * theirs.norm()
 
 
-def _plain_attention(self, x, turns=None, cache=None):
-    from lamina.nets._attention import turned
-
+def _plain_attention(self, x, mask=None, cache=None):
     b, t, c = x.shape
     q, k, v = self.ask(x).view(b, t, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
-    if turns is not None:
-        q, k = turned(q, *turns), turned(k, *turns)
+    if self.rotary:
+        q, k = (turned(part, *turning(t, c // self.heads)) for part in (q, k))
     score = q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])
     score = score.masked_fill(torch.ones(t, t).triu(1).bool(), -math.inf)
     return self.out((score.softmax(-1) @ v).transpose(1, 2).reshape(b, t, c))

@@ -10,6 +10,7 @@ import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from lamina.core.errors import NameUnknown, unknown
 
@@ -75,3 +76,8 @@ def find(room: str, name: str) -> ModuleType:
     if name not in names(room):
         raise unknown(SINGULAR.get(room, room), name, names(room))
     return importlib.import_module(f"lamina.{room}.{name}")
+
+
+def saved(net: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a net from a run or file, and those that came to be after it, as EARLIER of the net's file says that they were."""
+    return {**getattr(find("nets", net), "EARLIER", {}), **settings}

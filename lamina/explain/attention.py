@@ -50,7 +50,8 @@ def explain(task: Task, net: nn.Module, batch: Batch, question: Question, config
         whole = torch.eye(shares.shape[3], device=shares.device)
         for share in shares.mean(1):
             whole = (share + torch.eye(len(share), device=share.device)) / 2 @ whole
-    received = whole[0] if getattr(inner, "pool", "mean") == "first" else whole.mean(0)
+    read = {"first": 0, "last": -1}.get(getattr(inner, "pool", "mean"))
+    received = whole.mean(0) if read is None else whole[read]
     rollout = words.summed(array(received))
     layer = config.layer or len(shares)
     title = f"Attention: {what}"
@@ -73,4 +74,7 @@ def _shares(seen: Seen) -> Tensor:
     module, taken = seen.module, seen.taken
     assert isinstance(module, SelfAttention) and taken is not None
     query, key, _ = module.parts(taken)
-    return (query @ key.transpose(2, 3) * query.shape[3] ** -0.5).softmax(-1)[0]
+    score = query @ key.transpose(2, 3) * query.shape[3] ** -0.5
+    if module.causal:
+        score = score.masked_fill(torch.ones_like(score[0, 0], dtype=torch.bool).triu(1), -torch.inf)
+    return score.softmax(-1)[0]

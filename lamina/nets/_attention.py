@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lamina.core.check import divides
-from lamina.core.errors import unknown
+from lamina.core.errors import SettingError, unknown
 from lamina.nets._blocks import Dropout
-from lamina.nets._rotary import turned, turned_from_start
+from lamina.nets._rotary import placed
 
 POSITIONS = ("learned", "sinus", "none")
 STRIPE, LOW_STRIPE = 32, 128  # queries of a stripe, at least, in float32 and bfloat16
@@ -146,29 +146,30 @@ class Cache:
 
 
 class SelfAttention(nn.Module):
-    """x (B, T, C) -> (B, T, C): every token asks itself and those before it; not causal: all where mask (B, T) is True. Raises SettingError."""
+    """x (B, T, C) -> (B, T, C): every token asks all where mask (B, T) is True; causal: itself and those before it.
 
-    def __init__(self, width: int, heads: int, bias: bool = True) -> None:
+    rotary: queries and keys are turned by their places (Su 2021, https://arxiv.org/abs/2104.09864). Raises SettingError.
+    """
+
+    def __init__(
+        self, width: int, heads: int, bias: bool = True, *, causal: bool = False, rotary: bool = False
+    ) -> None:
         super().__init__()
         divides("net.heads", heads, "net.width", width)
-        self.heads = heads
+        if rotary and width // heads % 2:
+            raise SettingError(f"net.width / net.heads (={width // heads}) must be even for rotary positions.")
+        self.heads, self.causal, self.rotary = heads, causal, rotary
         self.ask, self.out = nn.Linear(width, 3 * width, bias), nn.Linear(width, width, bias)
 
-    def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Query, key and value (B, H, T, D)."""
+    def parts(self, x: Tensor, start: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value (B, H, T, D) of the tokens from place `start` on."""
         b, t, c = x.shape
         query, key, value = self.ask(x).view(b, t, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
-        return query, key, value
+        return (placed(query, start), placed(key, start), value) if self.rotary else (query, key, value)
 
-    def forward(
-        self, x: Tensor, turns: tuple[Tensor, Tensor] | None = None, cache: Cache | None = None,
-        causal: bool = True, mask: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
-        query, key, value = self.parts(x)
-        if turns is not None:
-            learns = cache is None and query.device.type == "cpu" and query.requires_grad
-            query, key = (turned_from_start(part) if learns else turned(part, *turns) for part in (query, key))
-        if not causal:
+    def forward(self, x: Tensor, mask: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+        query, key, value = self.parts(x, cache.seen if cache else 0)
+        if not self.causal:
             y = looking(query, key, value, mask)
         elif cache is None:
             y = looking_back(query, key, value)
@@ -194,14 +195,14 @@ class FeedForward(nn.Sequential):
 class Layer(nn.Module):
     """x (B, T, C) -> (B, T, C): x + attention to all tokens of mask (B, T), then x + feed-forward."""
 
-    def __init__(self, width: int, heads: int, *, ratio: int = 4, dropout: float = 0.0) -> None:
+    def __init__(self, width: int, heads: int, *, ratio: int = 4, dropout: float = 0.0, rotary: bool = False) -> None:
         super().__init__()
-        self.attention_norm, self.attention = nn.LayerNorm(width), SelfAttention(width, heads)
+        self.attention_norm, self.attention = nn.LayerNorm(width), SelfAttention(width, heads, rotary=rotary)
         self.dense_norm, self.dense = nn.LayerNorm(width), FeedForward(width, ratio, dropout)
         self.drop = Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        x = x + self.drop(self.attention(self.attention_norm(x), causal=False, mask=mask))
+        x = x + self.drop(self.attention(self.attention_norm(x), mask))
         return x + self.drop(self.dense(self.dense_norm(x)))
 
 

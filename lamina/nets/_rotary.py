@@ -14,12 +14,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+BASE = 10_000.0
 
-def turning(length: int, width: int, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
+
+def placed(x: Tensor, start: int = 0) -> Tensor:
+    """x (B, H, T, D) turned by the angles of places start to start + T - 1."""
+    if x.device.type == "cpu" and x.requires_grad and not start:
+        return turned_from_start(x)
+    stop = start + x.shape[2]
+    if torch.compiler.is_exporting():  # any number of places
+        cosine, sine = turning(stop, x.shape[3], x.device)
+    else:
+        cosine, sine = _angles(1 << (stop - 1).bit_length(), x.shape[3], x.device)
+    return turned(x, cosine[start:stop], sine[start:stop])
+
+
+def turning(length: int, width: int, where: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """Cosine and sine (length, width / 2) of the angles of rotary positions (Su 2021, https://arxiv.org/abs/2104.09864, eq. 15)."""
-    speed = base ** (-torch.arange(0, width, 2) / width)
-    angle = torch.outer(torch.arange(length).float(), speed)
+    speed = BASE ** (-torch.arange(0, width, 2, device=where) / width)
+    angle = torch.outer(torch.arange(length, device=where).float(), speed)
     return angle.cos(), angle.sin()
+
+
+@functools.lru_cache(16)
+def _angles(length: int, width: int, where: torch.device) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode(False):  # what it makes is kept, and may learn later
+        return turning(length, width, where)
 
 
 def turned(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ TAKES = ("tokens",)
 ANSWERS = ("", "tags", "masks")
 TOKENS = "pairs"
 LONGEST = 256  # tokens of a text
+EARLIER = {"rotary": False}  # of nets that were saved without a word of it
 RECIPE = {"lr": 1e-3, "batch": 32, "epochs": 12.0}
 FINE = {"lr": 5e-4}  # where weights came
 SIZES: dict[str, dict] = {
@@ -52,6 +53,8 @@ class Config:
     """attentions beside each other; they share the width"""
     ratio: int = 4
     """units of the dense layers are the width times this"""
+    rotary: bool = True
+    """attention sees how far tokens are apart, too (Su 2021)"""
     per: str = "text"
     """what is answered: text, token or mask (what was hidden)"""
     follows: bool = False
@@ -73,7 +76,8 @@ class Encoder(nn.Module):
         self.segment.decays = False  # type: ignore[assignment]
         nn.init.normal_(self.segment.weight, std=0.02)
         self.layers = nn.ModuleList(
-            Layer(config.width, config.heads, ratio=config.ratio, dropout=config.dropout) for _ in range(config.depth)
+            Layer(config.width, config.heads, ratio=config.ratio, dropout=config.dropout, rotary=config.rotary)
+            for _ in range(config.depth)
         )
         self.norm = nn.LayerNorm(config.width)
 

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lamina.core.check import divides, within
+from lamina.core.check import within
 from lamina.core.errors import SettingError, unknown
 from lamina.nets._attention import Cache, SelfAttention
 from lamina.nets._blocks import Dropout
-from lamina.nets._rotary import RMSNorm, turning
+from lamina.nets._rotary import RMSNorm
 from lamina.nets._text import pooled
 
 TAKES = ("tokens",)
@@ -74,12 +74,12 @@ class Layer(nn.Module):
         super().__init__()
         width, inner, plain = config.width, config.width * config.ratio, config.style == "gpt2"
         self.attention_norm, self.dense_norm = _norm(config), _norm(config)
-        self.attention = SelfAttention(width, config.heads, plain)
+        self.attention = SelfAttention(width, config.heads, plain, causal=True, rotary=not plain)
         self.wide, self.narrow = nn.Linear(width, inner, plain), nn.Linear(inner, width, plain)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, x: Tensor, turns: tuple[Tensor, Tensor] | None, cache: Cache | None) -> Tensor:
-        x = x + self.dropout(self.attention(self.attention_norm(x), turns, cache))
+    def forward(self, x: Tensor, cache: Cache | None) -> Tensor:
+        x = x + self.dropout(self.attention(self.attention_norm(x), cache=cache))
         return x + self.dropout(self.narrow(F.gelu(self.wide(self.dense_norm(x)))))
 
 
@@ -94,35 +94,23 @@ class Net(nn.Module):
     Raises SettingError, or NameUnknown for a style that does not exist.
     """
 
-    cosine: Tensor
-    sine: Tensor
-
     def __init__(self, config: Config) -> None:
         super().__init__()
         within("net.dropout", config.dropout, 0, 0.95)
         within("net.depth", config.depth, 1, 200)
-        divides("net.heads", config.heads, "net.width", config.width)
         for what, name, known in (("style", config.style, STYLES), ("pooling", config.pool, POOLS)):
             if name not in known:
                 raise unknown(what, name, known)
-        rotary = config.style == "modern"
-        if rotary and config.width // config.heads % 2:
-            raise SettingError(
-                f"net.width / net.heads (={config.width // config.heads}) must be even for rotary positions."
-            )
         self.length, self.pool, told = config.length, config.pool, config.classes > 0
         self.embed = nn.Embedding(config.vocabulary, config.width)
-        self.places = None if rotary else nn.Embedding(config.length, config.width)
+        self.places = None if config.style == "modern" else nn.Embedding(config.length, config.width)
         self.dropout = Dropout(config.dropout)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.depth))
         self.norm = _norm(config)
         self.answer = None if config.tied or told else nn.Linear(config.width, config.vocabulary, False)
         if told:
             self.features, self.classifier = nn.Identity(), nn.Linear(config.width, config.classes)
-        self.told, self.turns = told, rotary
-        cosine, sine = turning(config.length if rotary else 0, config.width // config.heads)
-        self.register_buffer("cosine", cosine, persistent=False)
-        self.register_buffer("sine", sine, persistent=False)
+        self.told = told
         self._initialise(config)
 
     def _initialise(self, config: Config) -> None:
@@ -144,10 +132,9 @@ class Net(nn.Module):
         x = self.embed(tokens)  # (B, T, C)
         if self.places is not None:
             x = x + self.places.weight[seen:stop]
-        turns = (self.cosine[seen:stop], self.sine[seen:stop]) if self.turns else None
         x = self.dropout(x)
         for i, layer in enumerate(self.layers):
-            x = layer(x, turns, caches[i] if caches else None)
+            x = layer(x, caches[i] if caches else None)
         x = self.norm(x)
         if self.told:
             return self.classifier(self.features(self._of_text(x, tokens > 0)))

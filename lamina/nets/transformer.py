@@ -18,7 +18,8 @@ from lamina.nets._text import PER, POOLS, pooled, without_some
 TAKES = ("tokens",)
 ANSWERS = ("", "tags")
 LONGEST = 256  # tokens of a text
-RECIPE = {"lr": 1e-3, "batch": 32, "epochs": 12.0}
+EARLIER = {"rotary": False}  # of nets that were saved without a word of it
+RECIPE = {"optimizer": "muon", "lr": 2e-2, "batch": 32, "epochs": 12.0}
 SIZES: dict[str, dict] = {
     "small": {"width": 64, "depth": 2, "heads": 2},
     "medium": {"width": 256, "depth": 4, "heads": 4},
@@ -46,6 +47,8 @@ class Config:
     """units of the dense layers are the width times this"""
     positions: str = "learned"
     """how a token's place is told: learned sinus none"""
+    rotary: bool = True
+    """attention sees how far tokens are apart, too (Su 2021)"""
     per: str = "text"
     """what is answered: text or token"""
     pool: str = "mean"
@@ -64,7 +67,8 @@ class Encoder(nn.Module):
         self.width, self.unknown = config.width, config.unknown
         self.embed = Embed(config.vocabulary, config.width, config.context, config.positions, config.dropout)
         self.layers = nn.ModuleList(
-            Layer(config.width, config.heads, ratio=config.ratio, dropout=config.dropout) for _ in range(config.depth)
+            Layer(config.width, config.heads, ratio=config.ratio, dropout=config.dropout, rotary=config.rotary)
+            for _ in range(config.depth)
         )
         self.norm = nn.LayerNorm(config.width)
 

@@ -22,6 +22,7 @@ from lamina.nets._blocks import Dropout
 TAKES = ("tokens", "mask", "before")
 PLACE = 0.02  # deviation of a place's numbers at first: those of tokens have 0.04 to 0.09, and must not drown in them
 ANSWERS = "a translation"
+EARLIER = {"rotary": False}  # of nets that were saved without a word of it
 SIZES: dict[str, dict] = {
     "small": {"width": 128, "depth": 2, "heads": 4},
     "medium": {"width": 256, "depth": 3, "heads": 4},
@@ -47,6 +48,8 @@ class Config:
     """attentions beside each other; they share the width"""
     ratio: int = 4
     """units of the dense layers are the width times this"""
+    rotary: bool = True
+    """attention sees how far tokens are apart, too (Su 2021)"""
     dropout: float = 0.1
     """share dropped after embeddings, attention and dense layers"""
 
@@ -81,7 +84,8 @@ class Layer(nn.Module):
     def __init__(self, config: Config, across: bool) -> None:
         super().__init__()
         width = config.width
-        self.own_norm, self.own = nn.LayerNorm(width), SelfAttention(width, config.heads)
+        self.own_norm = nn.LayerNorm(width)
+        self.own = SelfAttention(width, config.heads, causal=across, rotary=config.rotary)
         self.across_norm, self.across = (nn.LayerNorm(width), Across(width, config.heads)) if across else (None, None)
         self.dense = nn.Sequential(
             nn.LayerNorm(width),
@@ -103,12 +107,12 @@ class Layer(nn.Module):
 
     def encode(self, x: Tensor, mask: Tensor) -> Tensor:
         """Every token of the source sees every other."""
-        x = x + self.dropout(self.own(self.own_norm(x), causal=False, mask=mask))
+        x = x + self.dropout(self.own(self.own_norm(x), mask))
         return x + self.dropout(self.dense(x))
 
     def forward(self, x: Tensor, offered: Tensor, mask: Tensor, cache: Cache | None, look: bool) -> Tensor:
         assert self.across is not None and self.across_norm is not None
-        x = x + self.dropout(self.own(self.own_norm(x), None, cache))
+        x = x + self.dropout(self.own(self.own_norm(x), cache=cache))
         x = x + self.dropout(self.across(self.across_norm(x), offered, mask, look))
         return x + self.dropout(self.dense(x))
 

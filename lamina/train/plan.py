@@ -59,7 +59,7 @@ class Plan:
 def net_of(name: str, settings: dict[str, Any]) -> nn.Module:
     """A net by name with a saved config. Raises LaminaError on unknown names and settings."""
     module = catalog.find("nets", name)
-    return module.Net(config.from_json(module.Config, settings))
+    return module.Net(config.from_json(module.Config, catalog.saved(name, settings)))
 
 
 def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:

@@ -55,12 +55,15 @@ def picture_shape(
 def by_data(name: str, inputs: tuple[Field, ...], outputs: int) -> dict[str, Any]:
     """What the data says about a net's Config: outputs, channels, side, numbers, categories."""
     module = catalog.find("nets", name)
-    known = {s.name for s in config.settings(module.Config)}
+    known = {s.name: s.default for s in config.settings(module.Config)}
     image = next((f for f in inputs if f.kind == "image"), None)
     numbers, categories = number_count(inputs), category_counts(inputs)
     if image and "image" not in module.TAKES:
         numbers, categories = math.prod(image.shape), ()
     found: dict[str, Any] = {"classes": outputs, "numbers": numbers, "categories": categories}
+    found |= {
+        name: known[name] for name in getattr(module, "EARLIER", ())
+    }  # said, so that it is not taken for an earlier net
     if image and "image" not in module.TAKES:
         found["ranked"] = False
     running = next((f for f in inputs if f.kind in ("running", "sentence")), None)

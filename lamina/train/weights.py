@@ -168,7 +168,7 @@ def _file(path: Path) -> Source:
 
 def _known(name: str, tensors: dict[str, Tensor], plan: dict[str, Any]) -> Source:
     image = next((f for f in plan["inputs"] if f["kind"] == "image"), {"shape": ()})
-    settings = {k: v for k, v in plan["net_config"].items() if k not in FROM_DATA}
+    settings = {k: v for k, v in catalog.saved(plan["net"], plan["net_config"]).items() if k not in FROM_DATA}
     classes = tuple(plan["target"]["classes"])
     cut = next((f["tokens"] for f in plan["inputs"] if f.get("tokens")), None)
     tokens = config.from_json(Tokens, {k: v for k, v in cut.items() if k != "sha256"}) if cut else None
