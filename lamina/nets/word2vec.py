@@ -20,14 +20,14 @@ from torch.nn import functional as F
 
 from lamina.core.check import within
 from lamina.core.errors import unknown
-from lamina.nets._bags import Block, alike, products, sums
+from lamina.nets._bags import Block, alike, places, products, sums
 from lamina.nets._text import SPECIAL
 
 TAKES = ("tokens",)
 ANSWERS = "vectors"
 SIZES: dict[str, dict] = {"100": {"width": 100}, "300": {"width": 300}}
 MODELS, OUTPUTS = ("skipgram", "cbow"), ("negative", "hierarchical")
-CHUNK, GROUP, NOISE = 32, 128, 32  # words of a chunk; words that share noise words; how many
+CHUNK, GROUP, NOISE = 32, 64, 16  # words of a chunk; words that share noise words; how many
 TOP = 64  # forks next to the root
 FORKS = 40  # of a path in the tree, at most
 POWER = 0.75  # of a word's count as noise
@@ -118,7 +118,7 @@ class Net(nn.Module):
         random = None if seed is None else torch.Generator(tokens.device).manual_seed(seed)
         if seed is None:
             stays = torch.rand(len(tokens), device=tokens.device) < self.keep.index_select(0, tokens)
-            tokens = tokens[stays & (tokens >= SPECIAL)]
+            tokens = tokens.index_select(0, places(stays.logical_and_(tokens >= SPECIAL)))
         else:
             tokens = tokens.where(tokens >= SPECIAL, 0)
         tokens = F.pad(tokens, (0, -len(tokens) % GROUP if len(tokens) else GROUP))
@@ -149,23 +149,32 @@ class _Gradient(torch.autograd.Function):
     def backward(ctx: Any, *given: Tensor) -> Any:  # type: ignore[override]
         """`given` must be the same for every word: the block is learned as a sum."""
         rows, values, others, changes = ctx.saved_tensors
-        share = given[0].flatten()[0]
+        share = float(given[0].flatten()[0])
         made = [
-            torch.sparse_coo_tensor(at[None], change.mul_(share), size, check_invariants=False)
+            torch.sparse_coo_tensor(
+                at[None], change if share == 1 else change.mul_(share), size, check_invariants=False
+            )
             for at, change, size in ((rows, values, ctx.sizes[0]), (others, changes, ctx.sizes[1]))
         ]
         return (*made, None, None, None, None)
 
 
 def _against_noise(given: Tensor, noise: Tensor, weight: Tensor, out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """given (N, D), weight (N,) of each noise word: losses (N,), gradients of given (N, D) and of noise (groups, K, D)."""
+    """given (N, D), weight (N,) of each noise word: losses (N,), gradients of given (N, D) and of noise (groups K, D)."""
     grouped = given.view(-1, GROUP, given.shape[1])
     other = out.index_select(0, noise.flatten()).view(*noise.shape, -1)
     likely = torch.bmm(grouped, other.transpose(1, 2)).sigmoid_()  # (groups, GROUP, K)
     weight = weight.view(-1, GROUP, 1)
     loss = (1 - likely).clamp_(min=1e-7).log_().sum(2, keepdim=True).mul_(-weight)
     grad = likely.mul_(weight)
-    return loss.flatten(), torch.bmm(grad, other).flatten(0, 1), torch.bmm(grad.transpose(1, 2), grouped)
+    of_noise = torch.bmm(grad.transpose(1, 2), grouped)
+    return loss.flatten(), torch.bmm(grad, other).flatten(0, 1), of_noise.flatten(0, 1)
+
+
+def _together(rows: Tensor, changes: Tensor, noise: Tensor, of_noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of rows (R, D) and of noise words, each row once and in order."""
+    order, every, begin = alike(torch.cat([rows, noise.flatten()]))
+    return every, sums(torch.cat([changes, of_noise]), order, None, begin)
 
 
 def _skipgram(near: Tensor, out: Tensor, net: Net, block: Block, noise: Tensor) -> tuple[Tensor, ...]:
@@ -180,21 +189,19 @@ def _skipgram(near: Tensor, out: Tensor, net: Net, block: Block, noise: Tensor) 
     grad = likely.sub_(1).mul_(block.held)
     more, of_given, of_noise = _against_noise(given, noise, pairs * (net.config.negatives / NOISE), out)
     of_near = block.per_word(of_given.add_(sums(out, block.around, grad)))
-    rows = torch.cat([block.rows, noise.flatten()])
-    changes = torch.cat([block.per_neighbour(given, grad), of_noise.flatten(0, 1)])
-    return loss + more, pairs, block.rows, of_near, rows, changes
+    others = _together(block.rows, block.per_neighbour(given, grad), noise, of_noise)
+    return loss + more, pairs, block.rows, of_near, *others
 
 
 def _cbow(near: Tensor, out: Tensor, net: Net, block: Block, noise: Tensor) -> tuple[Tensor, ...]:
     given, share, pairs = _bags(near, block)
-    target = out.index_select(0, block.tokens)
-    likely = (given * target).sum(1).sigmoid()
+    each = torch.arange(len(given), device=given.device)
+    likely = products(out, block.tokens, each, each, given).sigmoid_()
     grad = (likely - 1) * pairs
     more, of_given, of_noise = _against_noise(given, noise, pairs * (net.config.negatives / NOISE), out)
-    of_near = block.per_neighbour(of_given.addcmul_(target, grad[:, None]), share)
-    rows = torch.cat([block.rows, noise.flatten()])
-    changes = torch.cat([block.per_word(given, grad), of_noise.flatten(0, 1)])
-    return more - likely.clamp(min=1e-7).log() * pairs, pairs, block.rows, of_near, rows, changes
+    of_near = block.per_neighbour(of_given.add_(sums(out, block.tokens, grad, each)), share)
+    others = _together(block.rows, block.per_word(given, grad), noise, of_noise)
+    return more - likely.clamp(min=1e-7).log() * pairs, pairs, block.rows, of_near, *others
 
 
 def _bags(near: Tensor, block: Block) -> tuple[Tensor, Tensor, Tensor]:
@@ -225,7 +232,7 @@ def _along_paths(
     Where M > 1 the TOP forks next to the root, which most ways pass, are a product of matrices; other forks one product per way.
     """
     turn = net.turn.index_select(0, rows).flatten()
-    used = (turn >= 0).nonzero().flatten()
+    used = places(turn >= 0)
     row, fork = used // FORKS, net.path.index_select(0, rows).flatten().index_select(0, used).long()
     way = turn.index_select(0, used).float()
     if words.shape[1] == 1:
@@ -251,8 +258,8 @@ def _one_by_one(
 ) -> tuple[Tensor, ...]:
     """The same of some of the forks: `fork` lies on the way to `row`, which goes on by `way`; in the order of the rows."""
     length = torch.bincount(row, minlength=rows)
-    bag, column = known.nonzero().unbind(1)
-    word = words[bag, column]
+    pair = places(known > 0)
+    bag, word = pair // known.shape[1], words.flatten().index_select(0, pair)
     many = length.index_select(0, word)
     ends = many.cumsum(0)
     count = int(ends[-1]) if len(ends) else 0
