@@ -205,3 +205,17 @@ def test_imagenet_names_what_a_photograph_shows():
     answers = lamina.load("imagenet").ask(photographs / "chelsea.png", photographs / "camera.png")
     assert [a.chosen[0] for a in answers] == ["Egyptian cat", "tripod"]
     assert json.dumps(answers[0].to_json())
+
+
+def test_a_file_of_weights_imports_no_module_that_it_names(tmp_path, monkeypatch):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "net.py").write_text("raise SystemExit('code of a file ran')")
+    monkeypatch.syspath_prepend(tmp_path)
+    plan = {"net": "theirs.net", "net_config": {}, "inputs": [], "target": {"classes": []}, "task": "classify"}
+    for name, told, key in (("best", {"plan": plan}, "a"), ("pack", {"format": 1, **plan}, "net.a")):
+        path = tmp_path / f"{name}.safetensors"
+        safetensors.torch.save_file({key: torch.ones(2)}, path, {"lamina": json.dumps(told)})
+        given = weights.source(str(path))
+        assert given.net is None and list(given.tensors) == ["a"]
+        with pytest.raises(LaminaError, match=r"no weight of .* fits"):
+            lamina.fit("digits", weights=str(path), steps=1, show=False, run=tmp_path / "run")

@@ -78,6 +78,11 @@ def find(room: str, name: str) -> ModuleType:
     return importlib.import_module(f"lamina.{room}.{name}")
 
 
+def trusted(net: str) -> bool:
+    """Whether a net that a file names is Lamina's, or of a package that lists its models: no other module is imported for a file."""
+    return net in names("nets") or net.startswith(FOREIGN)
+
+
 def saved(net: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Settings of a net from a run or file, and those that came to be after it, as EARLIER of the net's file says that they were."""
     return {**getattr(find("nets", net), "EARLIER", {}), **settings}

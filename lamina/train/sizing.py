@@ -61,9 +61,7 @@ def by_data(name: str, inputs: tuple[Field, ...], outputs: int) -> dict[str, Any
     if image and "image" not in module.TAKES:
         numbers, categories = math.prod(image.shape), ()
     found: dict[str, Any] = {"classes": outputs, "numbers": numbers, "categories": categories}
-    found |= {
-        name: known[name] for name in getattr(module, "EARLIER", ())
-    }  # said, so that it is not taken for an earlier net
+    found |= {s: known[s] for s in getattr(module, "EARLIER", ())}  # told, or the net would be taken for an earlier one
     if image and "image" not in module.TAKES:
         found["ranked"] = False
     running = next((f for f in inputs if f.kind in ("running", "sentence")), None)

@@ -151,7 +151,11 @@ def _imagenet(net: str, size: str | None) -> Source:
 
 
 def _file(path: Path) -> Source:
-    """A pack, a best.safetensors of a run, any other safetensors, or a state dict."""
+    """A pack, a best.safetensors of a run, any other safetensors, or a state dict.
+
+    A net that is not known here, such as a module of somebody's own, is not imported because a file names it: its weights are
+    taken by name alone.
+    """
     if path.suffix != ".safetensors":
         return Source(str(path), _plain_names(_torch(path)))
     try:
@@ -161,9 +165,10 @@ def _file(path: Path) -> Source:
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise SettingError(f"{path} is no safetensors file: {error}".split("\n")[0]) from None
     if "format" in told:  # a pack
-        own = {k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")}
-        return _known(str(path), own, told)
-    return _known(str(path), tensors, told["plan"]) if "plan" in told else Source(str(path), _plain_names(tensors))
+        tensors, told = {k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")}, {"plan": told}
+    if "plan" in told and catalog.trusted(told["plan"]["net"]):
+        return _known(str(path), tensors, told["plan"])
+    return Source(str(path), _plain_names(tensors))
 
 
 def _known(name: str, tensors: dict[str, Tensor], plan: dict[str, Any]) -> Source:
