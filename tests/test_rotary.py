@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lamina.nets import gpt
+from lamina.nets import bert, gpt, transformer
 from lamina.nets._attention import SelfAttention
 from lamina.nets._rotary import RMSNorm, turned, turned_from_start, turning
 
@@ -67,3 +67,16 @@ def test_learning_and_writing_see_the_same_places():
     state = net.start()
     pieces = [net.go_on(tokens[:, :4], state), *(net.go_on(tokens[:, i : i + 1], state) for i in range(4, 9))]
     assert torch.allclose(learning, torch.cat(pieces, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("rotary", [True, False])
+@pytest.mark.parametrize("module", [bert, transformer])
+def test_texts_are_read_in_their_order_by_rotary_positions_alone(module, rotary):
+    """Without learned places the mean over all tokens tells a text from its reverse only where queries and keys are turned."""
+    torch.manual_seed(4)
+    net = module.Net(module.Config(vocabulary=30, context=16, width=16, heads=2, depth=1, rotary=rotary)).eval()
+    for name, weight in net.named_parameters():
+        torch.nn.init.zeros_(weight) if name.endswith("place") else torch.nn.init.normal_(weight)
+    tokens = torch.arange(4, 14)[None]
+    off = (net(tokens) - net(tokens.flip(1))).abs().max()
+    assert off > 0.01 if rotary else off < 1e-4

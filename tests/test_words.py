@@ -52,18 +52,19 @@ def _written_out(net, tokens, seed):
     return total
 
 
+@pytest.mark.parametrize("share", [1.0, 0.5])
 @pytest.mark.parametrize(("model", "output"), KINDS)
-def test_losses_and_gradients_are_those_of_the_pairs(model, output):
+def test_losses_and_gradients_are_those_of_the_pairs(model, output, share):
     net = made(model, output)
     torch.manual_seed(1)
     tokens = torch.randint(0, 30, (4 * word2vec.GROUP,))
     loss, pairs = net.losses(tokens, 5)
-    loss.sum().backward()
+    (share * loss.sum()).backward()
     assert net.near.grad.is_sparse and (pairs[tokens < 4] == 0).all() and pairs.sum() > 200
     found = [p.grad.to_dense() for p in (net.near, net.out)]
     net.near.grad = net.out.grad = None
     expected = _written_out(net, tokens, 5)
-    expected.backward()
+    (share * expected).backward()
     assert float(loss.detach().sum()) == pytest.approx(float(expected.detach()), rel=1e-4)
     for own, p in zip(found, (net.near, net.out), strict=True):
         assert torch.allclose(own, p.grad, atol=1e-4 * float(p.grad.abs().max()))
