@@ -12,11 +12,11 @@ import types
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from lamina.core.errors import SettingError, unknown
 from lamina.nets._blocks import Standardize
+from lamina.nets._weightless import weightless
 
 TAKES = ("image",)
 RGB = 3  # channels that torchvision's models take
@@ -118,7 +118,7 @@ def _replace(model: nn.Module, name: str, by: nn.Module) -> None:
 
 def _renamed(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights as the package names them -> as Net does."""
-    with torch.device("meta"):
+    with weightless():
         last = _last(name, _built(name, Config(IMAGENET))[0], IMAGENET)
     inside = {k: k.removeprefix(f"{last}.") for k in tensors}
     return {f"features.{k}" if k == v else f"classifier.{v}": tensors[k] for k, v in inside.items()}

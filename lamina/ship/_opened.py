@@ -22,13 +22,13 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as registration
-from torch.overrides import TorchFunctionMode
 
 from lamina.core import catalog, config
 from lamina.core.errors import LaminaError, ShipError, unknown
 from lamina.data._batches import DENSE
 from lamina.data._table import INPUT_KINDS, Field, Table
 from lamina.data._tokens import MOST_TOKENS, Tokens
+from lamina.nets._weightless import weightless
 from lamina.ship import _parcel
 from lamina.tasks._task import Task
 from lamina.train import plan as planning
@@ -200,7 +200,7 @@ def _field(values: Any) -> Field:
 
 
 def _net(name: str, settings: dict[str, Any], weights: dict[str, Tensor]) -> nn.Module:
-    with _counted(len(weights)), torch.device("meta"), _Weightless():
+    with _counted(len(weights)), weightless():
         empty = planning.net_of(name, settings)
     wanted = empty.state_dict()
     for key in (*wanted, *weights):
@@ -216,27 +216,6 @@ def _net(name: str, settings: dict[str, Any], weights: dict[str, Tensor]) -> nn.
         net = planning.net_of(name, settings)
     net.load_state_dict(weights)
     return net.eval()
-
-
-class _Weightless(TorchFunctionMode):
-    """Tensors without memory: first weights are not drawn, and what makes them is no more than a shape.
-
-    For these few operations torch would load sympy, which takes 1.7 s; all others are torch's own.
-    """
-
-    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        name = getattr(func, "__name__", "")
-        if name in ("normal_", "uniform_"):
-            return args[0] if args else (kwargs or {})["tensor"]
-        if name == "linspace" and len(args) == 3 and not kwargs:
-            return torch.empty(args[2])
-        if name == "__getitem__" and isinstance(args[1], int):
-            return args[0].select(0, args[1])
-        if name in ("mul", "sub", "add") and len(args) == 2 and not kwargs:
-            shapes = [a.shape for a in args if isinstance(a, Tensor) and a.dtype == torch.float32]
-            if len(shapes) == sum(isinstance(a, Tensor) for a in args):
-                return torch.empty(np.broadcast_shapes(*shapes))  # torch's own loads sympy
-        return func(*args, **(kwargs or {}))
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from lamina.core.errors import SettingError, unknown
 from lamina.core.run import Run
 from lamina.data._batches import DENSE, Batches
 from lamina.data._table import TRAIN, Field, Table
+from lamina.nets._weightless import weightless
 from lamina.tasks._task import Task
 from lamina.train import begin, freeze, mirror, reading, sizing, weights
 from lamina.train.recipe import Recipe
@@ -114,7 +115,7 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
     known = {s.name for s in config.settings(catalog.find("nets", name).Config)}
     hints = {k: v for k, v in made.hints.items() if k in known and not (size and k in own)}
     settings |= {**sizing.suited(name, inputs, {**settings, **hints, **wished}), **hints, **wished}
-    with torch.device("meta"):  # wrong settings are told before a run begins
+    with weightless():  # wrong settings are told before a run begins
         net = net_of(name, settings)
     if given_weights:
         if begin.frozen_in_vain(net, begun[1].recipe, recipe):  # few rows, but nothing that could stay
