@@ -27,6 +27,7 @@ NEEDED = (
     "charset-normalizer",
     "filelock",
 )
+COMPILER = "none; writing nets learn up to a third slower: apt-get install g++ python3-dev openssl"
 OPTIONAL = {"polars": "polars frames from Python", "xlrd": "old .xls files"}
 
 
@@ -39,6 +40,8 @@ def examine() -> int:
     if "torch" not in missing:
         import torch
 
+        from lamina.train.compiled import compiler
+
         found = device.machine()
         where = device.choose()
         rows += [
@@ -50,6 +53,7 @@ def examine() -> int:
                 else "none; training runs on the processor",
             ),
             ("threads", f"{torch.get_num_threads()}"),
+            ("compiler", "there, for code that is made for a net" if compiler() else COMPILER),
         ]
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     rows += [

@@ -1,6 +1,6 @@
 """A peer of bench/write.py: an LSTM that foresees the next letter, in Keras 3 on TensorFlow, trained by model.fit.
 
-Run by the interpreter that environments.py makes: write_keras.py TEXT BATCH LENGTH STEPS POLICY; one line of JSON.
+Run by the interpreter that environments.py makes: write_keras.py TEXT BATCH LENGTH STEPS POLICY THREADS; one line of JSON.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ os.environ.update(KERAS_BACKEND="tensorflow", TF_CPP_MIN_LOG_LEVEL="3")
 
 
 def main() -> None:
-    """Tokens a processor second of STEPS updates, after STEPS that warm up."""
+    """Tokens a second (of the processor on one thread) of STEPS updates, after STEPS that warm up."""
     import keras
     import numpy as np
     import tensorflow as tf
     from keras import layers
 
     text, batch, length, steps = Path(sys.argv[1]), *map(int, sys.argv[2:5])
-    tf.config.threading.set_intra_op_parallelism_threads(1)
+    threads = int(sys.argv[6])
+    clock = time.process_time if threads == 1 else time.perf_counter
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     keras.config.set_dtype_policy(sys.argv[5])
     letters = text.read_text(encoding="utf-8")
@@ -41,9 +43,9 @@ def main() -> None:
     places = np.random.default_rng(0).integers(len(ids) - length - 1, size=steps * batch)[:, None] + np.arange(length)
     data = tf.data.Dataset.from_tensor_slices((ids[places], ids[places + 1])).batch(batch).prefetch(1)
     model.fit(data, verbose=0)
-    start = time.process_time()
+    start = clock()
     model.fit(data, verbose=0)
-    print(json.dumps({"tokens_per_second": batch * length * steps / (time.process_time() - start)}))
+    print(json.dumps({"tokens_per_second": batch * length * steps / (clock() - start)}))
 
 
 if __name__ == "__main__":

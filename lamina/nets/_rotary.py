@@ -19,10 +19,11 @@ BASE = 10_000.0
 
 def placed(x: Tensor, start: int = 0) -> Tensor:
     """x (B, H, T, D) turned by the angles of places start to start + T - 1."""
-    if x.device.type == "cpu" and x.requires_grad and not start:
+    compiled = torch.compiler.is_compiling()
+    if x.device.type == "cpu" and x.requires_grad and not start and not compiled:
         return turned_from_start(x)
     stop = start + x.shape[2]
-    if torch.compiler.is_exporting():  # any number of places
+    if compiled:  # any number of places
         cosine, sine = turning(stop, x.shape[3], x.device)
     else:
         cosine, sine = _angles(1 << (stop - 1).bit_length(), x.shape[3], x.device)
@@ -95,7 +96,8 @@ class RMSNorm(nn.RMSNorm):
         super().__init__(width, least)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type == "cpu" and x.requires_grad and x.dtype == torch.float32:
+        ours = x.device.type == "cpu" and x.requires_grad and x.dtype == torch.float32
+        if ours and not torch.compiler.is_compiling():
             return _Rms.apply(x, self.weight, self.eps)  # type: ignore[no-any-return]
         return F.rms_norm(x, self.normalized_shape, self.weight, self.eps)
 

@@ -22,7 +22,7 @@ from lamina.data._batches import Batches
 from lamina.data._store import shared
 from lamina.data._table import TEST, TRAIN, VALIDATION, Table
 from lamina.tasks._task import Task
-from lamina.train import _state, freeze
+from lamina.train import _state, compiled, freeze
 from lamina.train._report import Report
 from lamina.train.budget import Budget, Clock
 from lamina.train.evaluate import batch_rows, mode, statistics
@@ -123,9 +123,11 @@ class _Training:
 
     def choose_way(self, seconds: float, now: Way | None = None) -> float:
         """Take the fastest way to run an update on this machine: its seconds."""
-        measured = choose(
-            self.net, lambda copy: Step(self.task, copy, self.recipe), self.feed, seconds, self.threads, now
-        )
+
+        def step(net: nn.Module) -> Step:
+            return Step(self.task, net, self.recipe)
+
+        measured = choose(self.net, step, self.feed, seconds, self.threads, now, self.recipe.minutes)
         measured[0].way.apply(self.step)
         self.progress.way = asdict(measured[0].way)
         self.way_seconds, self.chosen_at = measured[0].seconds, time.monotonic()
@@ -295,6 +297,8 @@ class _Training:
         progress = self.progress
         for sentence in self.step.sentences:
             self.health.add(sentence, sentence)
+        if why := compiled.failed(self.net):
+            self.health.add("compiled", f"Compiled code cannot be made here, so going on without it: {why}")
         made = Report(
             step=progress.step,
             passes=self._passes(),

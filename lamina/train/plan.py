@@ -17,7 +17,7 @@ from lamina.data._batches import DENSE, Batches
 from lamina.data._table import TRAIN, Field, Table
 from lamina.nets._weightless import weightless
 from lamina.tasks._task import Task
-from lamina.train import begin, freeze, mirror, reading, sizing, weights
+from lamina.train import begin, compiled, freeze, mirror, reading, sizing, weights
 from lamina.train.recipe import Recipe
 from lamina.train.wishes import Wishes, arranged, parsed, rearranged, task_asked, task_class, task_of
 
@@ -122,8 +122,8 @@ def make(table: Table, wishes: Wishes) -> tuple[Plan, Table]:
             return make(begun[0], replace(begun[1], recipe=replace(begun[1].recipe, freeze="none")))
         reasons.append(weights.fitting(given_weights, net, name, target)[1].sentence(given_weights.name))
         recipe = replace(recipe, weights=given_weights.key)
-    plan = Plan(task, options, name, settings, inputs, target, recipe, wishes.device, tuple(why + reasons))
-    return plan, table
+    why += reasons + compiled.told(net, given == "running", device.choose(wishes.device), recipe.minutes)
+    return Plan(task, options, name, settings, inputs, target, recipe, wishes.device, tuple(why)), table
 
 
 def _task_name(target: Field) -> str:

@@ -6,8 +6,8 @@ a choice by the clock would spoil. A score that was learned so says it in its si
 
 What each gave for the recipes of Lamina on 2 cores of an AMD EPYC without AVX-512 or bfloat16 units:
 channels last 1.3 to 1.75 times contiguous; two threads 1.6 times one on an idle machine, and 1/40 of it when another program
-holds a core; keeping freed memory (core.device) up to 1.5; convolutions by tiles (winograd.py) 1.4 for resnet/18 at 224x224. Not tried by default because it lost: torch.compile (4 to 39
-seconds to compile, 0.8 to 1.08 times the speed).
+holds a core; keeping freed memory (core.device) up to 1.5; convolutions by tiles (winograd.py) 1.4 for resnet/18 at 224x224. Compiled
+code (compiled.py) is tried for nets that gain by it; those of pictures lose (0.8 to 1.08 times the speed).
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ import torch
 from torch import nn
 
 from lamina.core.device import bfloat16_pays, cores
-from lamina.train import winograd
+from lamina.train import compiled, winograd
 from lamina.train.step import Feed, Step
 
 USUAL = 1.25  # times as fast as the usual way another one must be, so that noise does not choose
 TRIES = 3  # updates at least that trying a way takes
+PAID = 1.05  # the same for compiled code, once it is made
 REPEATED = 2.0  # the same for a budget in epochs or steps, which should end in the same bits when it is run again
 
 
@@ -45,11 +46,14 @@ class Way:
     """of products: float32 or bfloat16"""
     winograd: bool = False
     """convolutions of many channels learn by tiles, with a quarter of the multiplications"""
+    compiled: bool = False
+    """the net learns by code that is compiled for it"""
 
     def __str__(self) -> str:
         layout = "channels last" if self.channels_last else "contiguous"
         tiles = ", Winograd's convolution" if self.winograd else ""
-        return f"{self.threads} thread{'s' if self.threads > 1 else ''}, {layout}, {self.precision}{tiles}"
+        made = ", compiled" if self.compiled else ""
+        return f"{self.threads} thread{'s' if self.threads > 1 else ''}, {layout}, {self.precision}{tiles}{made}"
 
     def apply(self, step: Step) -> None:
         """Set threads, the memory format of the step's net and what is kept of it, and the precision."""
@@ -61,6 +65,7 @@ class Way:
         step.align()
         step.low = self.precision == "bfloat16"
         winograd.turn(step.net, self.winograd)
+        compiled.turn(step.net, self.compiled)
 
 
 def _threads(most: int) -> list[int]:
@@ -95,10 +100,12 @@ def choose(
     seconds: float,
     threads: int,
     now: Way | None = None,
+    minutes: float | None = None,
 ) -> list[Measured]:
     """Every way with its seconds per update on a copy of the net, the chosen one first; takes about `seconds`.
 
-    `threads` is the most that may be used; `now`: another number of threads may be taken, and the rest stays.
+    `threads` is the most that may be used; `now`: another number of threads may be taken, and the rest stays; `minutes` of a
+    budget in which compiled code may pay: making it takes its own time.
     """
     usual = USUAL if feed.recipe.minutes else REPEATED
     trial = copy.deepcopy(net)
@@ -116,7 +123,8 @@ def choose(
             """Take a way that is at least `gain` times as fast; one that is over `limit` times as slow is given up early."""
             nonlocal best
             other = _measure(way, step, feed, share, limit=limit * best.seconds)
-            best, other = (other, best) if gain * other.seconds < best.seconds else (best, other)
+            taken = gain * other.seconds < best.seconds and not compiled.failed(step.net)
+            best, other = (other, best) if taken else (best, other)
             others.append(other)
 
         for count in counts[1:]:
@@ -131,6 +139,9 @@ def choose(
             against(replace(best.way, channels_last=False), usual, 1.0)
         for precision in precisions[1:]:
             against(replace(best.way, precision=precision), usual, 1.0)
+        again = now is None or (now.compiled and now.threads == best.way.threads)
+        if again and compiled.suits(net, feed.order.lengths is None, where, minutes):
+            against(replace(best.way, compiled=True), PAID, 1.0)
     return [best, *others]
 
 
@@ -144,6 +155,8 @@ def _precisions(feed: Feed, where: torch.device) -> list[str]:
 def _measure(way: Way, step: Step, feed: Feed, seconds: float, limit: float = math.inf) -> Measured:
     """The median of as many updates as fit in `seconds`, 2 to 20, after one that warms up; given up when over `limit`."""
     way.apply(step)
+    if way.compiled:
+        step(feed(0), 0, 0.0)
     times: list[float] = []
     begin = time.perf_counter()
     for number in range(21):

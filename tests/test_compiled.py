@@ -1,0 +1,180 @@
+"""Compiled code: it learns what the net's own operations learn, only where it pays; answers are computed without it."""
+
+import copy
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import lamina
+from lamina import api
+from lamina.data._batches import Batches
+from lamina.nets import gpt, mlp
+from lamina.train import compiled, ways
+from lamina.train import plan as planning
+from lamina.train.step import Feed, Step
+from lamina.train.ways import Way
+
+CPU = torch.device("cpu")
+needs_compiler = pytest.mark.skipif(not compiled.compiler(), reason="no C++ compiler here")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # of torch, compiling
+
+
+def net_of(**settings):
+    torch.manual_seed(0)
+    return gpt.Net(
+        gpt.Config(**{"vocabulary": 20, "length": 8, "width": 16, "depth": 1, "heads": 2, **settings})
+    ).train()
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("".join(f"{n} bottles of beer on the wall, take {n % 7} down.\n" for n in range(1500)))
+    return path
+
+
+def parts(text, **recipe):
+    """Task, net, feed and what makes steps for a small GPT."""
+    wishes = api.Wishes(
+        net="gpt", net_settings={"width": "16", "depth": "1", "heads": "2"}, recipe=api.Recipe(batch=8, **recipe)
+    )
+    prepared = api.prepare(lamina.open(text, context=8), wishes)
+    task, net = planning.build(prepared.plan, prepared.table, CPU)
+    train = prepared.table.take(prepared.table.rows(0)[:64])
+    feed = Feed(task, Batches(train, prepared.plan.inputs, prepared.plan.target, CPU), prepared.plan.recipe)
+    return prepared, net.train(), feed, lambda other: Step(task, other, prepared.plan.recipe)
+
+
+@needs_compiler
+def test_it_is_tried_where_it_pays():
+    net = net_of()
+    assert compiled.suits(net, True, CPU, compiled.MINUTES)
+    assert not compiled.suits(net, True, CPU, 0.9 * compiled.MINUTES)
+    assert not compiled.suits(net, True, CPU, None)  # epochs or steps, which another machine should repeat
+    assert not compiled.suits(net, False, CPU, 60.0)  # sentences: every length would be compiled
+    assert not compiled.suits(mlp.Net(mlp.Config()), True, CPU, 60.0)
+    assert compiled.told(net, True, CPU, 60.0) and not compiled.told(net, True, CPU, 1.0)
+
+
+@pytest.mark.parametrize("missing", ["g++", "openssl", "clang++"])
+def test_without_its_tools_it_is_not(missing, monkeypatch):
+    if sys.platform != "linux" and missing == "g++":
+        pytest.skip("another compiler there")
+    found = {"g++": missing != "g++", "clang++": False, "openssl": missing != "openssl"}
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(compiled.shutil, "which", lambda name: name if found[name] else None)
+    monkeypatch.setattr(compiled.Path, "exists", lambda path: path.name == "Python.h")
+    assert compiled.compiler() == (missing == "clang++" and sys.platform == "linux")
+    monkeypatch.setattr(compiled.Path, "exists", lambda path: False)
+    assert not compiled.compiler()
+
+
+@needs_compiler
+@pytest.mark.parametrize("style,low", [("gpt2", False), ("modern", False), ("modern", True)])
+def test_it_learns_what_the_net_learns(style, low):
+    net, tokens = net_of(style=style), torch.randint(20, (4, 8))
+    other = copy.deepcopy(net)
+    compiled.turn(other, True)
+    grads = []
+    for one in (net, other):
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            logits = one(tokens)
+        torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), tokens.flatten()).backward()
+        grads.append([logits.detach().float(), *(p.grad for p in one.parameters())])
+    assert compiled.failed(other) == ""
+    for found, told in zip(*grads, strict=True):
+        assert (found - told).norm() <= (0.03 if low else 1e-5) * told.norm()
+    vars(other)["_compiled_call_impl"].fused = None  # would fail: answers are not computed by it
+    with pytest.raises(TypeError):
+        other(tokens)
+    with torch.no_grad():
+        assert torch.equal(other(tokens), net(tokens))
+    assert torch.equal(other.eval()(tokens), net.eval()(tokens))
+    compiled.turn(other.train(), False)
+    assert torch.equal(other(tokens), net.train()(tokens))
+
+
+def test_the_faster_way_is_taken_and_threads_that_change_end_it(text, monkeypatch):
+    _, net, feed, make = parts(text, minutes=10.0)
+    seconds = {(1, False): 1.0, (2, False): 0.9, (1, True): 0.5, (2, True): 0.6}
+    monkeypatch.setattr(ways, "_measure", lambda way, *_, **__: ways.Measured(way, seconds[way.threads, way.compiled]))
+    monkeypatch.setattr(compiled, "compiler", lambda: True)
+
+    def chosen(now=None):
+        best, *others = ways.choose(net, make, feed, 0.1, 2, now, 10.0)
+        return best.way.threads, best.way.compiled, sorted((m.way.threads, m.way.compiled) for m in (best, *others))
+
+    assert chosen() == (2, True, [(1, False), (2, False), (2, True)])
+    assert chosen(Way(2, compiled=True)) == (2, True, [(1, False), (2, False), (2, True)])
+    seconds[1, False] = 0.1  # another program holds a core
+    assert chosen(Way(2, compiled=True)) == (1, False, [(1, False), (2, False)])
+    seconds.update({(1, False): 1.0, (2, True): 0.89})
+    assert chosen()[:2] == (2, False)
+    assert chosen(Way(2))[2] == [(1, False), (2, False)]
+    for minutes in (None, 1.0):  # `lamina look`; a short budget
+        assert not any(m.way.compiled for m in ways.choose(net, make, feed, 0.1, 2, None, minutes))
+
+
+def test_code_that_cannot_be_made_is_told_and_learning_goes_on(text, monkeypatch):
+    """As when a run goes on where there is no compiler."""
+    from torch._dynamo.exc import TorchDynamoException
+
+    def fails(*_, **__):
+        raise TorchDynamoException("no compiler\nmore lines")
+
+    _, net, feed, make = parts(text, minutes=10.0)
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: fails)
+    losses = []
+    for way in (Way(1), Way(1, compiled=True)):
+        step = make(copy.deepcopy(net))
+        way.apply(step)
+        losses.append(torch.stack([step(feed(n), n, 0.1) for n in range(3)]))
+    assert torch.equal(*losses) and compiled.failed(step.net) == "no compiler"
+    monkeypatch.setattr(compiled, "compiler", lambda: True)
+    monkeypatch.setattr(ways, "PAID", 0.0)  # it would be taken if it could be made
+    assert not ways.choose(net, make, feed, 0.1, 1, None, 10.0)[0].way.compiled
+
+
+KILLED = """
+import os, pathlib, signal, sys, threading, time, torch
+from lamina import api
+from lamina.train import engine, ways
+engine.TICK = engine.SAVE = engine.SAVE_VALIDATED = 0.0
+engine.choose = lambda *_: [ways.Measured(ways.Way(1, compiled=True), 0.01)]
+if sys.argv[3:]:
+    def kill():
+        while len(list(pathlib.Path(sys.argv[2], "state").glob("*"))) < 2:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=kill, daemon=True).start()
+api.train(api.open(sys.argv[1], context=8), api.Wishes(net="gpt", net_settings={"width": "16", "depth": "1", "heads": "2"},
+    recipe=api.Recipe(steps=120, batch=8)), pathlib.Path(sys.argv[2]))
+"""
+RESUMED = "import sys; from lamina import api\napi.resume(sys.argv[2], api.open(sys.argv[1], context=8))"
+
+
+@needs_compiler
+def test_killed_and_resumed_ends_in_the_same_bits_and_no_graph_is_kept(text, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "TMPDIR"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(code, name, *words):
+        command = [sys.executable, "-c", code, str(text), str(tmp_path / name), *words]
+        return subprocess.run(command, check=False, capture_output=True).returncode
+
+    assert run(KILLED, "whole") == 0
+    assert run(KILLED, "part", "kill") == -signal.SIGKILL
+    assert not (tmp_path / "part" / "score.json").exists()
+    assert run(RESUMED, "part") == 0
+    for name in ("best.safetensors", "score.json"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "part" / name).read_bytes()
+    assert (tmp_path / "whole" / "best.safetensors").stat().st_size > 1000
+    folder = tmp_path / ".cache" / "lamina" / "compiled"
+    kept = {path.suffix for path in folder.rglob("*") if path.is_file()}
+    assert {".so", ".gch"} <= kept <= {".so", ".gch", ".h", ".cpp", ".py", ".lock"}
+    assert folder.stat().st_mode & 0o077 == 0
