@@ -12,6 +12,7 @@ import lamina
 from lamina import api
 from lamina.data._batches import Batches
 from lamina.nets import gpt, mlp
+from lamina.nets._rows import rows
 from lamina.train import compiled, ways
 from lamina.train import plan as planning
 from lamina.train.step import Feed, Step
@@ -20,6 +21,15 @@ from lamina.train.ways import Way
 CPU = torch.device("cpu")
 needs_compiler = pytest.mark.skipif(not compiled.compiler(), reason="no C++ compiler here")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # of torch, compiling
+
+
+@needs_compiler
+def test_rows_are_summed_in_order():
+    table, numbers = torch.nn.Embedding(5, 3), torch.tensor([[1, 4], [1, 1]])
+    found = torch.compile(rows)(table, numbers)
+    assert torch.equal(found, table(numbers))
+    (of_table,) = torch.autograd.grad((found * torch.arange(1.0, 5).view(2, 2, 1)).sum(), table.weight)
+    assert of_table[:, 0].tolist() == [0, 1 + 3 + 4, 0, 0, 2]
 
 
 def net_of(**settings):
@@ -178,3 +188,5 @@ def test_killed_and_resumed_ends_in_the_same_bits_and_no_graph_is_kept(text, tmp
     kept = {path.suffix for path in folder.rglob("*") if path.is_file()}
     assert {".so", ".gch"} <= kept <= {".so", ".gch", ".h", ".cpp", ".py", ".lock"}
     assert folder.stat().st_mode & 0o077 == 0
+    made = [path.read_text() for path in folder.rglob("*.cpp")]
+    assert made and not any("atomic_add(" in code for code in made)  # threads that add where they meet

@@ -22,6 +22,7 @@ from lamina.core.errors import SettingError, unknown
 from lamina.nets._attention import Cache, SelfAttention
 from lamina.nets._blocks import Dropout
 from lamina.nets._rotary import RMSNorm
+from lamina.nets._rows import rows
 from lamina.nets._text import pooled
 
 TAKES = ("tokens",)
@@ -131,7 +132,7 @@ class Net(nn.Module):
             raise SettingError(
                 f"{stop} tokens are more than net.length (={self.length}); --context must not be larger."
             )
-        x = self.embed(tokens)  # (B, T, C)
+        x = rows(self.embed, tokens)  # (B, T, C)
         if self.places is not None:
             x = x + self.places.weight[seen:stop]
         x = self.dropout(x)
