@@ -148,6 +148,14 @@ def test_code_that_cannot_be_made_is_told_and_learning_goes_on(text, monkeypatch
     assert not ways.choose(net, make, feed, 0.1, 1, None, 10.0)[0].way.compiled
 
 
+def test_a_home_that_cannot_be_written_is_told(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(compiled.Path, "home", lambda: tmp_path / "file")
+    net = net_of()
+    compiled.turn(net, True)
+    assert net(torch.randint(20, (2, 8))).requires_grad and "directory" in compiled.failed(net)
+
+
 KILLED = """
 import os, pathlib, signal, sys, threading, time, torch
 from lamina import api

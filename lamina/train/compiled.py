@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from torch import nn
 
-FOLDER = Path.home() / ".cache" / "lamina" / "compiled"
 SECONDS = 30  # that making the code takes at most, about
 MINUTES = 4.0  # a budget from which on compiling pays
 
@@ -49,7 +48,8 @@ def compiler() -> bool:
 
 def turn(net: nn.Module, on: bool) -> None:
     """Let a net learn by compiled code, made at its first update, or as it came."""
-    net._compiled_call_impl = Learning(net) if on else None
+    if on or isinstance(net._compiled_call_impl, Learning):
+        net._compiled_call_impl = Learning(net) if on else None
 
 
 def failed(net: nn.Module) -> str:
@@ -62,23 +62,28 @@ class Learning:
     """The call of a net: by compiled code while it learns."""
 
     def __init__(self, net: nn.Module) -> None:
-        FOLDER.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(FOLDER))  # counts until torch looks at it
+        self.net, self.failed = net, ""
+        try:
+            folder = Path.home() / ".cache" / "lamina" / "compiled"
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except (OSError, RuntimeError) as error:
+            self.failed = str(error)
+            return
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))  # counts until torch looks at it
         import torch._dynamo
         import torch._functorch.config
         import torch._inductor.config
         from torch._dynamo.exc import TorchDynamoException
         from torch._inductor import codecache
 
-        codecache._HEADER_DIR = str(FOLDER / "headers")
-        codecache._HEADER_LOCK_DIR = str(FOLDER / "headers" / "locks")
+        codecache._HEADER_DIR = str(folder / "headers")
+        codecache._HEADER_LOCK_DIR = str(folder / "headers" / "locks")
         torch._inductor.config.fx_graph_cache = False
         torch._inductor.config.compile_threads = 1  # more are processes of their own, each with torch
         torch._functorch.config.enable_autograd_cache = False
         torch._dynamo.config.automatic_dynamic_local_pgo = False
-        self.net, self.failed, self.failure = net, "", TorchDynamoException
         warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")  # of masks: constants
-        self.fused = torch.compile(net._call_impl, dynamic=False)
+        self.failure, self.fused = TorchDynamoException, torch.compile(net._call_impl, dynamic=False)
 
     def __call__(self, *given: Any, **named: Any) -> Any:
         if self.failed or not (self.net.training and torch.is_grad_enabled()):
