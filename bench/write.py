@@ -190,7 +190,7 @@ def main() -> None:
     seconds = "processor second, one thread" if threads == 1 else f"second, {threads} threads"
     page = ["# Writing", "", f"Tokens per {seconds}. A plain float32 PyTorch loop of the same net; one by hand in mixed",
             "precision; Keras on TensorFlow. Share: Lamina's products a second of those of square bfloat16 matrices here. GPTs learn by",
-            "compiled code, as in budgets from 4 minutes on; making it is not counted.", "",
+            "compiled code, as in budgets from 8 minutes on; making it is not counted.", "",
             "| work | Lamina | plain loop: times as fast (least to most) | by hand | Keras | share |", "|---|---|---|---|---|---|", *lines, "",
             f"Medians of {options.repeats}, in turn; {here['processor']}, torch {here['torch']}; load {min(loads):.1f} to {max(loads):.1f}, "
             f"{time.strftime('%Y-%m-%d')}: `python bench/write.py TEXT --repeats {options.repeats} --threads {threads}`."]  # fmt: skip
