@@ -1,5 +1,9 @@
 """Small tables and pictures that several tests use; all made by a seed."""
 
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -77,6 +81,44 @@ def same_after_a_kill(tmp_path, monkeypatch):
         for name, value in whole.net.state_dict().items():
             assert torch.equal(value, resumed.net.state_dict()[name]), name
         assert whole.score().numbers == pytest.approx(resumed.score().numbers, rel=0, abs=0, nan_ok=True)
+
+    return check
+
+
+KILLS = """
+import os, pathlib, random, signal, sys, threading, time
+
+folder = pathlib.Path(sys.argv[1])
+
+def kill():
+    while len(list((folder / "state").glob("*"))) < 2:
+        time.sleep(0.01)
+    time.sleep(random.Random(0).random() * 0.3)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if sys.argv[-1] == "kill":
+    threading.Thread(target=kill, daemon=True).start()
+from lamina import api
+from lamina.train import engine, ways
+engine.TICK = engine.SAVE = engine.SAVE_VALIDATED = 0.0
+"""
+
+
+@pytest.fixture
+def same_after_sigkill(tmp_path):
+    """check(trains, resumes, *words): code that trains in `folder`, a real process killed at a random moment; sys.argv[2:] are `words`."""
+
+    def run(code, name, *words):
+        command = [sys.executable, "-c", code, str(tmp_path / name), *words]
+        return subprocess.run(command, check=False, capture_output=True).returncode
+
+    def check(trains, resumes, *words):
+        assert run(KILLS + trains, "whole", *words) == 0
+        assert run(KILLS + trains, "part", *words, "kill") == -signal.SIGKILL
+        assert not (tmp_path / "part" / "score.json").exists()
+        assert run(KILLS + resumes, "part", *words) == 0
+        for name in ("best.safetensors", "score.json"):
+            assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "part" / name).read_bytes()
 
     return check
 

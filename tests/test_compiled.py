@@ -1,8 +1,6 @@
 """Compiled code: it learns what the net's own operations learn, only where it pays; answers are computed without it."""
 
 import copy
-import signal
-import subprocess
 import sys
 
 import pytest
@@ -156,42 +154,21 @@ def test_a_home_that_cannot_be_written_is_told(tmp_path, monkeypatch):
     assert net(torch.randint(20, (2, 8))).requires_grad and "directory" in compiled.failed(net)
 
 
-KILLED = """
-import os, pathlib, signal, sys, threading, time, torch
-from lamina import api
-from lamina.train import engine, ways
-engine.TICK = engine.SAVE = engine.SAVE_VALIDATED = 0.0
+TRAINS = """
 engine.choose = lambda *_: [ways.Measured(ways.Way(1, compiled=True), 0.01)]
-if sys.argv[3:]:
-    def kill():
-        while len(list(pathlib.Path(sys.argv[2], "state").glob("*"))) < 2:
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=kill, daemon=True).start()
-api.train(api.open(sys.argv[1], context=8), api.Wishes(net="gpt", net_settings={"width": "16", "depth": "1", "heads": "2"},
-    recipe=api.Recipe(steps=120, batch=8)), pathlib.Path(sys.argv[2]))
+settings = {"width": "16", "depth": "1", "heads": "2"}
+wishes = api.Wishes(net="gpt", net_settings=settings, recipe=api.Recipe(steps=120, batch=8))
+api.train(api.open(sys.argv[2], context=8), wishes, folder)
 """
-RESUMED = "import sys; from lamina import api\napi.resume(sys.argv[2], api.open(sys.argv[1], context=8))"
+RESUMES = "api.resume(folder, api.open(sys.argv[2], context=8))"
 
 
 @needs_compiler
-def test_killed_and_resumed_ends_in_the_same_bits_and_no_graph_is_kept(text, tmp_path, monkeypatch):
+def test_killed_and_resumed_ends_in_the_same_bits_and_no_graph_is_kept(text, tmp_path, monkeypatch, same_after_sigkill):
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("TORCHINDUCTOR_CACHE_DIR", "TMPDIR"):
         monkeypatch.delenv(name, raising=False)
-
-    def run(code, name, *words):
-        command = [sys.executable, "-c", code, str(text), str(tmp_path / name), *words]
-        return subprocess.run(command, check=False, capture_output=True).returncode
-
-    assert run(KILLED, "whole") == 0
-    assert run(KILLED, "part", "kill") == -signal.SIGKILL
-    assert not (tmp_path / "part" / "score.json").exists()
-    assert run(RESUMED, "part") == 0
-    for name in ("best.safetensors", "score.json"):
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "part" / name).read_bytes()
-    assert (tmp_path / "whole" / "best.safetensors").stat().st_size > 1000
+    same_after_sigkill(TRAINS, RESUMES, str(text))
     folder = tmp_path / ".cache" / "lamina" / "compiled"
     kept = {path.suffix for path in folder.rglob("*") if path.is_file()}
     assert {".so", ".gch"} <= kept <= {".so", ".gch", ".h", ".cpp", ".py", ".lock"}

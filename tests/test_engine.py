@@ -3,9 +3,6 @@
 import copy
 import itertools
 import os
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -110,46 +107,20 @@ def test_a_state_of_other_optimisers_is_told(small, monkeypatch):
     assert before == {file: file.read_bytes() for file in (run.path / "state").iterdir()}
 
 
-KILLED = """
-import sys, torch
+TRAINS = """
+import numpy, torch
+
 torch.set_num_threads(1)
-from lamina.train import ways
 ways.REPEATED = 1e9
-from lamina.train import engine
-engine.TICK = engine.SAVE = engine.SAVE_VALIDATED = 0.0
-from lamina import api
-if sys.argv[2:]:
-    import os, pathlib, random, signal, threading, time
-
-    def kill():
-        while len(list(pathlib.Path(sys.argv[1], "state").glob("*"))) < 2:
-            time.sleep(0.01)
-        time.sleep(random.Random(0).random() * 0.3)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=kill, daemon=True).start()
-api.train(api.open("digits").take(__import__("numpy").arange(0, 5000, 25)), api.Wishes(net="resnet",
-    net_settings={"width": "4", "blocks": "1,1"}, recipe=api.Recipe(epochs=4, batch=16)), __import__("pathlib").Path(sys.argv[1]))
+wishes = api.Wishes(net="resnet", net_settings={"width": "4", "blocks": "1,1"}, recipe=api.Recipe(epochs=4, batch=16))
+api.train(api.open("digits").take(numpy.arange(0, 5000, 25)), wishes, folder)
 """
-RESUMED = "import sys; from lamina import api; from pathlib import Path; import numpy\n" \
-    "api.resume(sys.argv[1], api.open('digits').take(numpy.arange(0, 5000, 25)))"  # fmt: skip
+RESUMES = "import numpy\napi.resume(folder, api.open('digits').take(numpy.arange(0, 5000, 25)))"
 
 
-def test_killed_and_resumed_ends_in_the_same_bits(tmp_path):
-    """SIGKILL at a random moment, a real process; bench/figures.py kill does it fifty times."""
-
-    def run(code, name, *words):
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(tmp_path / name), *words], check=False, capture_output=True
-        )
-        return done.returncode
-
-    assert run(KILLED, "whole") == 0
-    assert run(KILLED, "part", "kill") == -signal.SIGKILL
-    assert not (tmp_path / "part" / "score.json").exists()
-    assert run(RESUMED, "part") == 0
-    for name in ("best.safetensors", "score.json"):
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "part" / name).read_bytes()
+def test_killed_and_resumed_ends_in_the_same_bits(same_after_sigkill):
+    """bench/figures.py kill does it fifty times."""
+    same_after_sigkill(TRAINS, RESUMES)
 
 
 def test_a_way_is_chosen_logged_and_kept(small, monkeypatch):
