@@ -155,12 +155,12 @@ def test_a_home_that_cannot_be_written_is_told(tmp_path, monkeypatch):
 
 
 TRAINS = """
-engine.choose = lambda *_: [ways.Measured(ways.Way(1, compiled=True), 0.01)]
-settings = {"width": "16", "depth": "1", "heads": "2"}
-wishes = api.Wishes(net="gpt", net_settings=settings, recipe=api.Recipe(steps=120, batch=8))
-api.train(api.open(sys.argv[2], context=8), wishes, folder)
+engine.choose = lambda *_: [ways.Measured(ways.Way(2, compiled=True), 0.01)]  # one thread meets no other
+settings = {"width": "32", "depth": "1", "heads": "2"}
+wishes = api.Wishes(net="gpt", net_settings=settings, recipe=api.Recipe(steps=120, batch=16))
+api.train(api.open(sys.argv[2], context=32), wishes, folder)
 """
-RESUMES = "api.resume(folder, api.open(sys.argv[2], context=8))"
+RESUMES = "api.resume(folder, api.open(sys.argv[2], context=32))"
 
 
 @needs_compiler
