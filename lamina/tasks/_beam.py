@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from lamina.data._tokens import END, PADDING, START, UNKNOWN
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def search(
     net: nn.Module, tokens: Tensor, mask: Tensor, most: int, beam: int = 4, alpha: float = 0.6
 ) -> list[list[int]]:

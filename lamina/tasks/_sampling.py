@@ -68,7 +68,7 @@ def drawn_by(logits: Tensor, temperature: Tensor, share: Tensor) -> Tensor:
     return torch.where(temperature > 0, order.gather(1, at)[:, 0], order[:, 0])
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def written(net: nn.Module, begin: Sequence[int], how: Sampling, length: int, most: int) -> Iterator[int]:
     """Ids of `length` tokens at most that a net writes after `begin`; ends with END.
 
