@@ -314,12 +314,31 @@ def test_rows_that_are_gathered_many_batches_at_once_are_those_of_the_order():
     batches = Batches(prepared.table, prepared.plan.inputs, prepared.plan.target, torch.device("cpu"))
     task = planning.build(prepared.plan, prepared.table, torch.device("cpu"))[0]
     feed = Feed(task, batches, prepared.plan.recipe)
-    assert feed.plain and feed.order.batch == 8
+    assert feed.many == 32 and feed.order.batch == 8
     for step in (0, 1, 31, 32, 33, 64, 31, 5, 700):
         alone, batch = batches.get(feed.order(step)[0]), feed(step)
         batch["added"] = batch["numbers"]  # what is done to a batch stays with it
         again = feed(step)
         assert again.keys() == alone.keys() and all(torch.equal(again[k], alone[k]) for k in alone)
+
+
+def test_windows_of_many_batches_are_those_of_one(tmp_path, monkeypatch):
+    """Those over a running text are moved on by seed, pass and row, however many are gathered at once."""
+    from lamina.train import plan as planning
+    from lamina.train import step as stepping
+
+    (tmp_path / "book.txt").write_text("".join(f"verse {i}: {i * i}\n" for i in range(300)))
+    prepared = lamina.look(tmp_path / "book.txt", net="char_rnn", context=16, batch=8)
+    batches = Batches(prepared.table, prepared.plan.inputs, prepared.plan.target, torch.device("cpu"))
+    task = planning.build(prepared.plan, prepared.table, torch.device("cpu"))[0]
+    monkeypatch.setattr(stepping, "TOKENS", 8 * 16 * 5)
+    feed = Feed(task, batches, prepared.plan.recipe)
+    assert feed.many == 5 and 20 < len(batches) < 50 * 8
+    for step in (0, 4, 5, 63, 64, 4):
+        alone, batch = batches.draw(*feed.order(step), prepared.plan.recipe.seed), feed(step)
+        assert batch.keys() == alone.keys() and all(torch.equal(batch[k], alone[k]) for k in alone)
+        assert torch.equal(batch["tokens"][:, 1:], batch["target"][:, :-1])
+    assert not torch.equal(feed(0)["tokens"], batches.get(feed.order(0)[0])["tokens"])  # moved on
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.1])

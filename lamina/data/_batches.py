@@ -160,10 +160,9 @@ class Batches:
 
     @property
     def plain(self) -> bool:
-        """Whether rows are numbers and categories alone, in memory."""
+        """Whether rows are numbers, categories and windows over running texts alone: many are gathered as fast as few."""
         return (
             not self.streams
-            and not self.running
             and self.tensors.keys() <= {"numbers", "categories", "target"}
             and (self.texts is None and self.sentences is None)
         )
@@ -190,19 +189,24 @@ class Batches:
 
     def get(self, rows: Tensor) -> dict[str, Tensor]:
         """The batch of these rows (int64 positions on any device)."""
+        batch = self._held(rows)
+        if self.running:
+            batch |= self._windows(rows.cpu().numpy())
+        return batch
+
+    def _held(self, rows: Tensor) -> dict[str, Tensor]:
+        """What is no running text."""
         places = rows.to(self.device)
         batch = {name: tensor.index_select(0, places) for name, tensor in self.tensors.items()}
         if self.texts is not None:
             batch["tokens"], batch["mask"] = self.texts.get(rows)
         if self.sentences is not None:
             batch["target"] = self.sentences.get(rows)[0]
-        if self.running:
-            batch |= self._windows(rows.cpu().numpy())
         return {**batch, **self._streamed(rows.cpu().numpy())} if self.streams else batch
 
     def draw(self, rows: Tensor, passes: Tensor, seed: int) -> dict[str, Tensor]:
         """The batch of these rows for training: windows over a running text are moved on at random by (seed, pass, row)."""
-        batch = self.get(rows)
+        batch = self._held(rows)
         if self.running:
             moved = uniform(seed, passes, rows, 3)[:, 2].double() * self.window
             batch |= self._windows(rows.cpu().numpy(), moved.long().cpu().numpy())
