@@ -370,6 +370,30 @@ def test_flattened_weights_learn_as_apart(decay):
         assert torch.allclose(a, b, atol=1e-6) and torch.allclose(a.grad, b.grad, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["sgd", "adamw", "muon"])
+def test_updates_divide_gradients_that_are_too_long(name):
+    """As torch clips their common norm; one that is short enough stays as it is."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(2, 4, 3), nn.Flatten(), nn.Linear(16, 9), nn.Linear(9, 5, bias=False))
+    twin = copy.deepcopy(net)
+    mine, theirs = (optim.optimizers(name, model, 0.1, 0.01) for model in (net, twin))
+    for scale in (3.0, 1e-3, 1.0):
+        x = torch.randn(6, 2, 4, 4)
+        for model, sides in ((net, mine), (twin, theirs)):
+            for side in sides:
+                side.zero()
+            (scale * model(x)).square().sum().backward()
+        norm = torch.nn.utils.clip_grad_norm_(twin.parameters(), 0.5)
+        over = optim.excess([w.grad for side in mine for w in side.weights], 0.5)
+        assert over.item() == pytest.approx(max(1.0, norm.item() / 0.5), rel=1e-4)
+        assert (over > 1) == (scale > 0.1)
+        for side, other in zip(mine, theirs, strict=True):
+            side.step(1.0, over)
+            other.step(1.0)
+    for a, b in zip(net.parameters(), twin.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-4)
+
+
 def test_rates():
     for schedule in ("one_cycle", "cosine", "linear", "constant"):
         values = [optim.rate(schedule, x / 100) for x in range(101)]
@@ -437,7 +461,7 @@ def test_muon_leaves_the_vectors_of_many_words_to_adamw_at_its_own_rate():
     words = nn.Sequential(nn.Embedding(1050, 8), TokenVectors(30, 8), nn.LayerNorm(8), nn.Linear(8, 50))
     rest, vectors, muon = optim.optimizers("muon", words, 0.02, 0.1)
     assert [p.shape for p in muon.weights] == [(50, 8)] and muon.lr == 0.02
-    assert [len(p) for p in vectors.weights] == [8400] and vectors.lr == 0.02 and vectors.groups[0].decay == 0.1
+    assert [p.shape for p in vectors.weights] == [(1050, 8)] and vectors.lr == 0.02 and vectors.groups[0].decay == 0.1
     assert [len(p) for p in rest.weights] == [240 + 66] and rest.lr == 0.002 and rest.groups[0].decay == 0.0
     assert optim.optimizers("muon", words, 0.05, 0.1)[1].lr == optim.WORDS < 0.05
     signs = nn.Sequential(nn.Embedding(60, 8), nn.LayerNorm(8), nn.Linear(8, 50))

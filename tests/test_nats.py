@@ -8,10 +8,12 @@ from lamina.tasks import _nats
 from lamina.tasks._nats import mean_nats
 
 
+@pytest.mark.parametrize("few", [10, 100])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize(("kind", "close"), [(torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
-def test_value_and_gradient_are_those_of_torch(kind, close, smoothing, monkeypatch):
+def test_value_and_gradient_are_those_of_torch(kind, close, smoothing, few, monkeypatch):
     monkeypatch.setattr(_nats, "AT_ONCE", 1000)  # 27 rows of 37
+    monkeypatch.setattr(_nats, "FEW", few)
     random = torch.Generator().manual_seed(0)
     logits = (4 * torch.randn(101, 37, generator=random)).to(kind)
     target = torch.randint(37, (101,), generator=random)
@@ -33,8 +35,10 @@ def test_value_and_gradient_are_those_of_torch(kind, close, smoothing, monkeypat
     )  # nothing learns
 
 
+@pytest.mark.parametrize("few", [2, 100])
 @pytest.mark.parametrize("learns", [True, False])
-def test_where_all_is_ignored_nothing_is_learned(learns):
+def test_where_all_is_ignored_nothing_is_learned(learns, few, monkeypatch):
+    monkeypatch.setattr(_nats, "FEW", few)
     z = torch.randn(4, 5, requires_grad=learns)
     loss = mean_nats(z, torch.full((4,), -1), -1)
     assert loss.item() == 0

@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 AT_ONCE = 1 << 18  # logits
+FEW = 256  # tokens of which torch's own is as fast: of 768 characters out of 70 it takes 0.15 ms where this takes 0.24
 
 
 def mean_nats(logits: Tensor, target: Tensor, ignored: int = -100, smoothing: float = 0.0) -> Tensor:
@@ -21,9 +22,9 @@ def mean_nats(logits: Tensor, target: Tensor, ignored: int = -100, smoothing: fl
 
     smoothing: share of the target that all V have alike (Szegedy 2016, https://arxiv.org/abs/1512.00567, section 7).
     """
-    if logits.device.type == "cpu" and logits.requires_grad and len(logits):
+    if logits.device.type == "cpu" and logits.requires_grad and logits.shape[1] > FEW and len(logits):
         return _Nats.apply(logits, target, ignored, smoothing)  # type: ignore[return-value]
-    total = F.cross_entropy(logits, target, ignore_index=ignored, label_smoothing=smoothing, reduction="sum")
+    total = F.cross_entropy(logits.float(), target, ignore_index=ignored, label_smoothing=smoothing, reduction="sum")
     return total / (target != ignored).sum().clamp(min=1)
 
 

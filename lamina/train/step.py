@@ -15,7 +15,7 @@ from lamina.data._batches import Batches
 from lamina.data._sequences import bucketed, window_for
 from lamina.tasks._task import Batch, Task
 from lamina.train.harden import grown, worse
-from lamina.train.optim import clip, optimizers, rate
+from lamina.train.optim import excess, optimizers, rate
 from lamina.train.recipe import Recipe
 
 SHUFFLED, BUCKETS = 1 << 41, 1 << 40  # added to rows: their order hangs on other numbers than how they are changed does
@@ -61,11 +61,10 @@ class Step:
     def update(self, progress: float) -> None:
         """Change the weights by their gradients; `progress` in [0, 1] of the budget sets the learning rate."""
         grads = [w.grad for w in self.updated if w.grad is not None and not w.grad.is_sparse]
-        if self.recipe.clip and grads:
-            clip(grads, self.recipe.clip)
+        over = excess(grads, self.recipe.clip) if self.recipe.clip and grads else None
         for optimizer in self.optimizers:
             optimizer.low = self.low
-            optimizer.step(rate(self.recipe.schedule, progress) * self.lowered)
+            optimizer.step(rate(self.recipe.schedule, progress) * self.lowered, over)
 
     def align(self) -> None:
         """After the weights were laid out anew."""
