@@ -248,7 +248,7 @@ def flatten(params: list[nn.Parameter]) -> nn.Parameter:
 def optimizers(name: str, net: nn.Module, lr: float, weight_decay: float) -> list[Optimizer]:
     """The optimisers of a net, with the highest learning rate.
 
-    Only matrices decay, and not those of modules that say `decays = False`. What is no convolution is flattened.
+    Only matrices decay, and not those of modules that say `decays = False`. Small weights that are no convolutions are flattened.
     """
     tables = {p for m in net.modules() if getattr(m, "rows", False) for p in m.parameters(recurse=False)}
     if tables:
