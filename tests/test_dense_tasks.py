@@ -51,8 +51,9 @@ def test_answers_have_the_size_of_the_picture(net, shape):
 
 
 def test_bodies_that_do_not_fit_are_named():
-    with pytest.raises(SettingError, match=r"net\.body cannot be 'vit'"):
-        fcn.Net(fcn.Config(body="vit"))
+    for name in ("vit", "unet", "edsr", "ssd", "embedding", "gpt"):
+        with pytest.raises(SettingError, match=rf"net\.body cannot be '{name}'"):
+            fcn.Net(fcn.Config(body=name))
     with pytest.raises(SettingError, match=r"net\.reduce must be 1, 2, 4 or 8"):
         unet.Net(unet.Config(reduce=3))
 

@@ -1,5 +1,6 @@
 """One contract over every net, and the counts that papers publish."""
 
+import dataclasses
 import io
 import subprocess
 import sys
@@ -56,12 +57,38 @@ def test_saved_weights_come_back_bit_equal(name):
 
 @pytest.mark.parametrize("name", NETS)
 def test_without_memory_it_has_the_same_weights(name):
-    module, net = made(name)
-    with weightless():
-        empty = module.Net(module.Config())
-    told = [(k, v.shape, v.dtype) for k, v in net.state_dict().items()]
-    assert [(k, v.shape, v.dtype) for k, v in empty.state_dict().items()] == told
-    assert all(v.is_meta for v in empty.state_dict().values())
+    """With every named choice of every setting, as the error about one that does not exist lists them."""
+    module, _ = made(name)
+    for settings in [{}, *choices(module)]:
+        net = module.Net(module.Config(**settings))
+        with weightless():
+            empty = module.Net(module.Config(**settings))
+        told = [(k, v.shape, v.dtype) for k, v in net.state_dict().items()]
+        assert [(k, v.shape, v.dtype) for k, v in empty.state_dict().items()] == told, settings
+        assert all(v.is_meta for v in empty.state_dict().values()), settings
+
+
+def choices(module):
+    """Each named choice of each setting alone, as far as a net has it."""
+    for field in dataclasses.fields(module.Config):
+        told = refusal(module, {field.name: "?"}) if isinstance(field.default, str) else ""
+        for chosen in filter(None, told.partition("there is: ")[2].removesuffix(".").split(", ")):
+            if not refusal(module, {field.name: chosen}):
+                yield {field.name: chosen}
+
+
+def refusal(module, settings):
+    """Why no net is made of them; "" when one is."""
+    try:
+        module.Net(module.Config(**settings))
+    except (NameUnknown, SettingError) as error:
+        return str(error)
+    return ""
+
+
+def test_choices_are_found():
+    assert {"output": "hierarchical"} in choices(catalog.find("nets", "word2vec"))
+    assert sum(len(list(choices(catalog.find("nets", name)))) for name in NETS) > 60
 
 
 PLANNED = """

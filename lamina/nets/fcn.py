@@ -47,7 +47,7 @@ class Config:
     """share of their channels that is dropped"""
 
 
-UNFIT = ("unet", "segnet", "fcn", "capsnet", "vit", "cnn", "lenet")
+UNFIT = ("fcn", "vit", "cnn", "lenet", "capsnet")
 LOOKED = 64  # pixels of the picture that tells where features become smaller
 
 
@@ -55,10 +55,11 @@ def _body(config: Config) -> nn.Sequential:
     """The features of an image net, built with the smallest answering layers. Raises SettingError for a net that has none on a grid."""
     name, _, size = config.body.partition("/")
     module = catalog.find("nets", name)
+    unfit = SettingError(
+        f"net.body cannot be '{name}': its layers do not follow each other on a grid; try resnet9, resnet or vgg."
+    )
     if module.TAKES != ("image",) or name in UNFIT:
-        raise SettingError(
-            f"net.body cannot be '{name}': its layers do not follow each other on a grid; try resnet9, resnet or vgg."
-        )
+        raise unfit
     if size and size not in module.SIZES:
         raise unknown(f"size of {name}", size, module.SIZES)
     settings = {
@@ -68,9 +69,11 @@ def _body(config: Config) -> nn.Sequential:
         "hidden": 1,
         "grid": 1,
     }
-    return module.Net(
-        module.Config(**{k: v for k, v in settings.items() if k in module.Config.__dataclass_fields__})
-    ).features
+    made = module.Net(module.Config(**{k: v for k, v in settings.items() if k in module.Config.__dataclass_fields__}))
+    features = getattr(made, "features", None)
+    if not isinstance(features, nn.Sequential) or not hasattr(features, "width"):
+        raise unfit
+    return features
 
 
 @torch.no_grad()

@@ -81,7 +81,7 @@ class Net(nn.Module):
         forks = FORKS if config.output == "hierarchical" else 0
         self.register_buffer("path", torch.zeros(config.vocabulary, forks, dtype=torch.int32))
         self.register_buffer("turn", torch.full((config.vocabulary, forks), -1, dtype=torch.int8))
-        if forks:
+        if forks and not self.count.is_meta:
             self.fit_counts(self.count)
 
     @torch.no_grad()
