@@ -113,15 +113,18 @@ class Display:
             self.cell.update(shown_, raw=True)
 
     def _line(self, report: Report, bar: bool) -> Text:
-        line = Text("  ")
-        if bar:
-            done = round(BAR * report.fraction)
-            line.append("━" * done, "green").append("━" * (BAR - done), "grey37").append("  ")
+        """Where training stands; with a bar as long as it has room, and on one line of a terminal of 80 columns."""
         best = "" if report.best is None else f"{report.name} {shown(report.name, report.best)} best  "
-        line.append(f"pass {report.passes:.1f}  loss {report.loss:.3f}  ")
+        line = Text(f"  pass {report.passes:.1f}  loss {report.loss:.3f}  ")
         line.append(best, "bold")
         line.append(f"{self.each * report.rows_per_second:,.0f} {self.rate}  ")
-        line.append(f"data {report.waiting:.0%}  {clock(report.seconds_left)} left", "dim")
+        waiting, left = f"data {report.waiting:.0%}  ", f"{clock(report.seconds_left)} left"
+        room = self.console.width - len(line) - len(waiting) - len(left) if bar else 0
+        line.append(waiting if room >= 0 else "", "dim").append(left, "dim")
+        if room > 4:
+            size = min(BAR, room - 2)
+            done = round(size * report.fraction)
+            line = Text("  ").append("━" * done, "green").append("━" * (size - done), "grey37").append(line)
         return line
 
     def end(self) -> None:

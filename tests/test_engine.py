@@ -23,6 +23,7 @@ from lamina.data._batches import Batches
 from lamina.nets._row import RowEncoder
 from lamina.nets._text import TokenVectors
 from lamina.train import engine, freeze, optim, ways
+from lamina.train._report import Report
 from lamina.train._state import Average
 from lamina.train.budget import Budget, Clock
 from lamina.train.engine import fit
@@ -558,3 +559,18 @@ def test_numbers_are_normalised_once_to_the_same_bits(tmp_path, monkeypatch):
         monkeypatch.setattr(freeze, "_normalise", lambda *_: None)
     (bits, few), (same_bits, many) = made
     assert bits == same_bits and few + 30 < many
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_the_line_of_progress_is_one_line_of_the_terminal(width):
+    """Its bar takes the room that is left."""
+    from rich.console import Console
+
+    from lamina.show import BAR, Display
+
+    report = Report(900, 10.7, 9.3, 0.5, 0.537, "accuracy", None, 0.986, 7213.0, 0.06, 8.0, 5.0, True)
+    display = Display(Console(width=width, force_terminal=True))
+    display.rate = "images/s"
+    line, plain = (display._line(report, bar=bar).plain for bar in (True, False))
+    assert len(line) <= width and line.endswith("0:05 left") and "data 6%  0:05 left" in plain
+    assert line.count("━") == {80: 0, 100: 100 - len(plain) - 2, 120: BAR}[width] and ("data" in line) == (width > 80)
