@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lamina.nets import bert, gpt, transformer
+from lamina.nets import _attention, _rotary, bert, gpt, transformer
 from lamina.nets._attention import SelfAttention
 from lamina.nets._rotary import RMSNorm, turned, turned_from_start, turning
 
@@ -67,6 +67,27 @@ def test_learning_and_writing_see_the_same_places():
     state = net.start()
     pieces = [net.go_on(tokens[:, :4], state), *(net.go_on(tokens[:, i : i + 1], state) for i in range(4, 9))]
     assert torch.allclose(learning, torch.cat(pieces, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("style", gpt.STYLES)
+def test_what_writing_made_serves_learning(style):
+    """Masks and angles are kept between calls: those first made without autograd's record must allow gradients."""
+    for kept in (_attention._hidden, _rotary._angles, _rotary._shares):
+        kept.cache_clear()
+    net = gpt.Net(gpt.Config(vocabulary=11, length=12, width=16, heads=2, depth=1, style=style))
+    tokens = torch.randint(11, (2, 9))
+
+    def written():
+        state = net.start()
+        return [net.go_on(part, state) for part in (tokens[:, :4], tokens[:, 4:6], tokens[:, 6:])]
+
+    with torch.inference_mode():
+        first = written()
+    again = written()
+    assert torch.allclose(torch.cat(first, 1), torch.cat(again, 1), atol=1e-6)
+    again[-1].sum().backward()
+    net(tokens).sum().backward()
+    assert all(p.grad is not None for p in net.parameters())
 
 
 @pytest.mark.parametrize("rotary", [True, False])

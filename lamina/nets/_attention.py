@@ -80,7 +80,8 @@ def _stripes(q: Tensor) -> list[tuple[int, int, int]]:
 @functools.lru_cache(64)
 def _hidden(rows: int, seen: int, kind: torch.dtype = torch.float32) -> Tensor:
     """(rows, seen): -inf where a row may not look; the last row sees all."""
-    return torch.full((rows, seen), -math.inf, dtype=kind).triu(seen - rows + 1)
+    with torch.inference_mode(False):  # what it makes is kept, and may learn later
+        return torch.full((rows, seen), -math.inf, dtype=kind).triu(seen - rows + 1)
 
 
 def _by_products(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor | None) -> Tensor:
