@@ -9,7 +9,7 @@ import torch
 import lamina
 from lamina import api
 from lamina.data._batches import Batches
-from lamina.nets import gpt, mlp
+from lamina.nets import _dense, gpt, mlp
 from lamina.nets._rows import rows
 from lamina.train import compiled, ways
 from lamina.train import plan as planning
@@ -81,8 +81,9 @@ def test_without_its_tools_it_is_not(missing, monkeypatch):
 
 
 @needs_compiler
-@pytest.mark.parametrize("style,low", [("gpt2", False), ("modern", False), ("modern", True)])
-def test_it_learns_what_the_net_learns(style, low):
+@pytest.mark.parametrize("style,low", [("gpt2", False), ("gpt2", True), ("modern", False), ("modern", True)])
+def test_it_learns_what_the_net_learns(style, low, monkeypatch):
+    monkeypatch.setattr(_dense, "LARGE", 24)  # all ways of a gradient are gone
     net, tokens = net_of(style=style), torch.randint(20, (4, 8))
     other = copy.deepcopy(net)
     compiled.turn(other, True)
@@ -103,6 +104,51 @@ def test_it_learns_what_the_net_learns(style, low):
     assert torch.equal(other.eval()(tokens), net.eval()(tokens))
     compiled.turn(other.train(), False)
     assert torch.equal(other(tokens), net.train()(tokens))
+
+
+def code_of(made, *given):
+    """What compiled code answers, its text forward and back, and the gradients of what it is given and has."""
+    from torch._inductor.utils import run_and_get_code
+
+    def both():
+        found = torch.compile(made)(*given)
+        found.float().square().sum().backward()
+        return found.detach()
+
+    return run_and_get_code(both)
+
+
+@needs_compiler
+@pytest.mark.parametrize("kind,off", [(torch.float32, 1e-6), (torch.bfloat16, 2**-8)])
+def test_gelu_is_what_its_definition_says_and_its_derivative_is_kept(kind, off):
+    x = torch.linspace(-9, 9, 1920).view(3, 640).to(kind).requires_grad_()
+    found, code = code_of(_dense.gelu, x)
+    wide = x.detach().double().requires_grad_()
+    told = torch.nn.functional.gelu(wide)
+    (of_told,) = torch.autograd.grad(told, wide, 2 * found.double())
+    assert torch.allclose(found.double(), told, rtol=off, atol=3e-6)
+    assert torch.allclose(x.grad.double(), of_told, rtol=3 * off, atol=3e-6)
+    assert len(code) == 2
+    if kind == torch.bfloat16:
+        assert sum(text.count(".exp()") for text in code) == 1
+
+
+@needs_compiler
+@pytest.mark.parametrize("ins,outs", [(32, 64), (64, 32)])
+def test_large_gradients_are_products_of_what_lies_in_rows(ins, outs, monkeypatch):
+    """A copy of the smaller side has the tokens last in memory; the gradient lies there as the weight does."""
+    monkeypatch.setattr(_dense, "LARGE", 64)
+    layer, x = _dense.Linear(ins, outs), torch.randn(2, 48, ins, requires_grad=True)
+    other = copy.deepcopy(layer)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, code = code_of(layer, x)
+        told = other(x)
+    told.float().square().sum().backward()
+    assert (found - told).norm() < 0.01 * told.norm()
+    for ours, theirs in zip(layer.parameters(), other.parameters(), strict=True):
+        assert (ours.grad - theirs.grad).norm() < 0.01 * theirs.grad.norm()
+    assert len(code) == 2 and "empty_strided_cpu((32, 96), (96, 1), torch.bfloat16)" in "".join(code)
+    assert f"empty_strided_cpu(({outs}, {ins}), ({ins}, 1), torch.float32)" in code[1]
 
 
 def test_the_faster_way_is_taken_and_threads_that_change_end_it(text, monkeypatch):

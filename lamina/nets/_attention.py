@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from lamina.core.check import divides
 from lamina.core.errors import SettingError, unknown
 from lamina.nets._blocks import Dropout
+from lamina.nets._dense import Linear
 from lamina.nets._rotary import placed
 
 POSITIONS = ("learned", "sinus", "none")
@@ -160,7 +161,7 @@ class SelfAttention(nn.Module):
         if rotary and width // heads % 2:
             raise SettingError(f"net.width / net.heads (={width // heads}) must be even for rotary positions.")
         self.heads, self.causal, self.rotary = heads, causal, rotary
-        self.ask, self.out = nn.Linear(width, 3 * width, bias), nn.Linear(width, width, bias)
+        self.ask, self.out = Linear(width, 3 * width, bias), Linear(width, width, bias)
 
     def parts(self, x: Tensor, start: int = 0) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value (B, H, T, D) of the tokens from place `start` on."""

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lamina.core.check import within
 from lamina.core.errors import SettingError, unknown
 from lamina.nets._attention import Cache, SelfAttention
 from lamina.nets._blocks import Dropout
+from lamina.nets._dense import Linear, gelu, linear
 from lamina.nets._rotary import RMSNorm
 from lamina.nets._rows import rows
 from lamina.nets._text import pooled
@@ -76,12 +76,12 @@ class Layer(nn.Module):
         width, inner, plain = config.width, config.width * config.ratio, config.style == "gpt2"
         self.attention_norm, self.dense_norm = _norm(config), _norm(config)
         self.attention = SelfAttention(width, config.heads, plain, causal=True, rotary=not plain)
-        self.wide, self.narrow = nn.Linear(width, inner, plain), nn.Linear(inner, width, plain)
+        self.wide, self.narrow = Linear(width, inner, plain), Linear(inner, width, plain)
         self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, cache: Cache | None) -> Tensor:
         x = x + self.dropout(self.attention(self.attention_norm(x), cache=cache))
-        return x + self.dropout(self.narrow(F.gelu(self.wide(self.dense_norm(x)))))
+        return x + self.dropout(self.narrow(gelu(self.wide(self.dense_norm(x)))))
 
 
 def _norm(config: Config) -> nn.Module:
@@ -141,7 +141,7 @@ class Net(nn.Module):
         x = self.norm(x)
         if self.told:
             return self.classifier(self.features(self._of_text(x, tokens > 0)))
-        return F.linear(x, self.embed.weight) if self.answer is None else self.answer(x)
+        return linear(x, self.embed.weight) if self.answer is None else self.answer(x)
 
     def _of_text(self, x: Tensor, mask: Tensor) -> Tensor:
         """x (B, T, C), of which `mask` (B, T) shows the tokens -> (B, C)."""
