@@ -1,8 +1,8 @@
 """Learning by code that torch.compile makes for a net: what lies between its products is done in one pass over memory.
 
 Ansel 2024, https://doi.org/10.1145/3620665.3640366. Answers are computed as they came, by torch's own operations.
-An update of a GPT 4x128 by AdamW, 12 x 64 tokens on one core of a Xeon with bfloat16, took 23 ms where 30 (gpt2) and 35 (modern), of
-6x384, 12 x 256 tokens, 560 where 636 (modern); a ViT of 32x32 pixels gains a tenth, the MLP, LeNet and small convolutional nets lose.
+An update of a GPT 4x128 by AdamW, 12 x 64 tokens on one core of a Xeon with bfloat16, took 20 ms where 27 (gpt2), 21 where 31 (modern);
+a ViT of 32x32 pixels gains a tenth, the MLP, LeNet and small convolutional nets lose.
 Compiling takes 10 seconds of Python, and another 20 to 40 of the C++ compiler where the machine has not made this code before. What
 the compiler made lies in the user's own cache folder; torch's caches of graphs are pickles, and stay off.
 """
