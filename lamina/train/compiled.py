@@ -89,6 +89,6 @@ class Learning:
             return self.net._call_impl(*given, **named)
         try:
             return self.fused(*given, **named)
-        except self.failure as error:
+        except (self.failure, AttributeError) as error:  # of an operation that another torch lacks
             self.failed = str(error).strip().split("\n")[0]
             return self.net._call_impl(*given, **named)
