@@ -306,6 +306,17 @@ def test_the_end_keeps_time_for_features_that_validations_go_without():
     assert clock.scoring == pytest.approx(3 * (0.5 + 2.0))
 
 
+def test_the_end_keeps_more_time_while_updates_are_slower_and_no_longer():
+    """Once what was kept grew fivefold while another program held the cores, and a training of 8 minutes ended after 5."""
+    budget, clock = Budget(Recipe(minutes=1.0), 100), Clock(time.monotonic(), 60.0, tests=3.0)
+    budget.observe(clock, 0.1, validation_seconds=0.5)
+    kept = []
+    for seconds in (0.3, 0.3, 0.5, 0.1, 0.1, 0.01, 0.01, 0.01):
+        budget.observe(clock, seconds)
+        kept.append(clock.scoring / 1.5)
+    assert kept[:3] == pytest.approx([2.0, 2.5, 3.75]) and kept[-1] == 1.0  # never less than was timed
+
+
 def test_rows_that_are_gathered_many_batches_at_once_are_those_of_the_order():
     from lamina.train import plan as planning
 

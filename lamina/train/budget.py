@@ -48,7 +48,7 @@ class Budget:
         self.recipe, self.rows = recipe, rows
         self.step_seconds = 0.0
         self.validation_seconds = 0.0
-        self._pace = 0.0  # seconds per update when validation was last timed
+        self._timed = 0.0, 0.0  # seconds of a validation and of an update when validation was last timed
 
     def most_steps(self) -> int:
         """Steps that epochs or steps allow."""
@@ -74,10 +74,10 @@ class Budget:
         if step_seconds is not None:
             self.step_seconds += 0.5 * (step_seconds - self.step_seconds) if self.step_seconds else step_seconds
         if validation_seconds is not None:
-            self.validation_seconds, self._pace = validation_seconds, self.step_seconds
-        elif self._pace:  # slower updates mean slower scoring
-            self.validation_seconds *= max(1.0, self.step_seconds / self._pace)
-            self._pace = max(self._pace, self.step_seconds)
+            self.validation_seconds = validation_seconds
+            self._timed = validation_seconds, self.step_seconds
+        elif self._timed[1]:  # slower updates mean slower scoring, as long as they are
+            self.validation_seconds = self._timed[0] * max(1.0, self.step_seconds / self._timed[1])
         clock.scoring = clock.tests * (self.validation_seconds + clock.features) + clock.final
 
     def replan(self, progress: Progress, clock: Clock) -> None:
