@@ -107,7 +107,7 @@ def test_it_learns_what_the_net_learns(style, low, monkeypatch):
 
 
 def code_of(made, *given):
-    """What compiled code answers, its text forward and back, and the gradients of what it is given and has."""
+    """What compiled code answers and its text, forward and back; gradients are left where they belong."""
     from torch._inductor.utils import run_and_get_code
 
     def both():

@@ -12,7 +12,8 @@ LARGE = 1024  # inputs or outputs from which on a copy for the gradient of the w
 _ERF = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
 
 
-def _compiling() -> bool:
+def compiling() -> bool:
+    """Whether code to learn by is being made of the net, not a file to ship."""
     return torch.compiler.is_compiling() and not torch.compiler.is_exporting()
 
 
@@ -28,7 +29,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
     Compiled, in bfloat16: the bias is added by what comes next, where torch copies it for the product beforehand.
     """
-    if not (_compiling() and x.device.type == "cpu" and torch.is_autocast_enabled("cpu")):
+    if not (compiling() and x.device.type == "cpu" and torch.is_autocast_enabled("cpu")):
         return F.linear(x, weight, bias)
     low = torch.get_autocast_dtype("cpu")
     return _Dense.apply(x.flatten(0, -2).to(low), weight, bias).unflatten(0, x.shape[:-1])  # type: ignore[no-any-return]
@@ -70,7 +71,7 @@ def _laid_out(x: Tensor) -> Tensor:
 
 def gelu(x: Tensor) -> Tensor:
     """x times the normal distribution's share below x (Hendrycks 2016, https://arxiv.org/abs/1606.08415)."""
-    if not (_compiling() and x.device.type == "cpu"):
+    if not (compiling() and x.device.type == "cpu"):
         return F.gelu(x)
     return _Gelu.apply(x.flatten(0, -2)).view_as(x)  # type: ignore[no-any-return]
 

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lamina.nets._dense import compiling
+
 
 def rows(table: nn.Embedding, numbers: Tensor) -> Tensor:
     """table's rows (.., width) of `numbers` (..) int64."""
-    if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+    if compiling():
         return _Rows.apply(table.weight, numbers)  # type: ignore[no-any-return]
     return table(numbers)  # type: ignore[no-any-return]
 
